@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libhmm: heterogeneous memory migration for accelerators.
+ *
+ * Every function returns 0 or a count, else a negative errno; `errno` itself is
+ * not part of the contract. Lengths are bytes, and a range is widened to whole
+ * pages. All functions are thread-safe and none is async-signal-safe. Device
+ * state is one per process: every handle shares devices, engine and residency.
+ *
+ * The names follow the kernel's Documentation/mm/hmm.rst.
+ */
+#ifndef HMM_HMM_H
+#define HMM_HMM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HMM_VERSION_MAJOR 0
+#define HMM_VERSION_MINOR 1
+#define HMM_VERSION_PATCH 0
+
+/* Targets of a migration: a device index (0, 1, ...) or one of these. */
+#define HMM_SYSTEM (-1)                 /* system memory, on any node */
+#define HMM_NUMA_NODE(n) (-0x1000 - (n)) /* system memory of NUMA node n */
+
+struct hmm;
+
+/**
+ * Options of hmm_open(). Zero-initialise, then set @sz to sizeof(struct
+ * hmm_open_opts); a zero field means "the default, or what the environment
+ * says". The first handle of a process decides; later handles share its devices.
+ */
+struct hmm_open_opts {
+	size_t sz;            /* size of this struct, for compatibility */
+	const char *backend;  /* "emulated" (or "drm"); NULL: HMM_BACKEND, or by itself */
+	unsigned int devices; /* emulated devices, 1..8; 0: HMM_EMULATED_DEVICES or 1 */
+	unsigned int flags;   /* HMM_OPEN_* */
+	uint64_t device_bytes; /* capacity of each; 0: HMM_EMULATED_BYTES or 256 MiB */
+};
+
+/* Use the write-protect algorithm even where UFFDIO_MOVE exists (emulated). */
+#define HMM_OPEN_NO_MOVE 0x1u
+
+/**
+ * hmm_open() - attach this process to its devices.
+ * @out:  receives the handle; untouched on failure.
+ * @opts: NULL for the defaults.
+ *
+ * The first handle of a process starts the backend and the device engines. A
+ * child after fork() may open its own handle; the parent's answers -EPERM there.
+ *
+ * Return: 0, or -EINVAL (@out NULL, opts->sz too small, unknown flag or backend,
+ * more than 8 devices, capacity not a multiple of 2 MiB), -E2BIG (non-zero bytes
+ * in fields that this library does not know), -ENODEV (the backend asked for is
+ * not there), -ENOENT (no hmm-engine binary), -EPROTO (hmm-engine speaks another
+ * protocol version), -EPERM or -ENOSYS (userfaultfd refused, e.g. by seccomp),
+ * -ENOMEM, -EMFILE.
+ * Blocks while engines start. Inverse: hmm_close().
+ */
+int hmm_open(struct hmm **out, const struct hmm_open_opts *opts);
+
+/**
+ * hmm_close() - drop a handle; the last one brings every page home first, then
+ * stops the engines. NULL is allowed. No other thread may be using @h.
+ */
+void hmm_close(struct hmm *h);
+
+/** hmm_device_count() - number of devices, or -EPERM in a forked child. */
+int hmm_device_count(struct hmm *h);
+
+struct hmm_device_info {
+	char name[64];        /* "HMM emulated device 0" */
+	char backend[16];     /* "emulated", "drm" */
+	uint64_t bytes;       /* capacity */
+	uint64_t resident;    /* bytes resident now */
+	int32_t numa_node;    /* node near the device, or -1 */
+	uint32_t flags;       /* HMM_DEVICE_* */
+	int32_t engine_pid;   /* process that is the device, 0 if none */
+	uint32_t reserved;
+};
+
+#define HMM_DEVICE_CAN_FAULT      0x1u /* resolves its own page faults */
+#define HMM_DEVICE_LOST           0x2u /* gone; its pages came home */
+#define HMM_DEVICE_USER_MODE_ONLY 0x4u /* system calls fail on migrated pages, see hmm(7) */
+#define HMM_DEVICE_MOVE           0x8u /* pages move by UFFDIO_MOVE */
+
+/** hmm_device_info() - Return: 0, -EINVAL (@info NULL, no such device), -EPERM. */
+int hmm_device_info(struct hmm *h, int device, struct hmm_device_info *info);
+
+/* Counters since the devices were opened; device < 0 sums all of them. */
+struct hmm_stats {
+	uint64_t sz;                /* in: sizeof(struct hmm_stats) */
+	uint64_t pages_to_device;   /* migrated to the device, any reason */
+	uint64_t pages_to_system;   /* brought home, any reason */
+	uint64_t cpu_faults;        /* CPU touches of device pages */
+	uint64_t device_faults;     /* device touches of non-resident pages */
+	uint64_t pages_evicted;     /* went home for want of device memory */
+	uint64_t pages_remote;      /* mapped remotely instead of migrated */
+	uint64_t launches;          /* kernels launched through the OpenCL platform */
+	uint64_t invalid_faults;    /* device accesses that ended a launch */
+	uint64_t resident_pages;    /* on the device now */
+};
+
+/** hmm_stats() - Return: 0, -EINVAL (@stats NULL, sz too small, no such device), -EPERM. */
+int hmm_stats(struct hmm *h, int device, struct hmm_stats *stats);
+
+/**
+ * hmm_migrate() - move a range of pages to @target, and wait.
+ * @addr, @length: any range of this process; widened to whole pages.
+ * @target: device index, HMM_SYSTEM or HMM_NUMA_NODE(n).
+ * @flags:  0.
+ *
+ * Never-touched pages become zero-filled device pages; HMM_SYSTEM leaves them
+ * alone, uncounted. A pinned page stays where it is and is not an error. Busy
+ * pages are retried for up to 100 ms.
+ *
+ * Return: how many pages of the range are on the target, or -EINVAL (zero or
+ * wrapping length, unknown flag or target), -EFAULT (a page is unmapped or has no
+ * access; earlier pages may have moved), -ENODEV (device gone), -ENOMEM,
+ * -EOPNOTSUPP (hugetlb, device mappings, shared mappings, the runtime's own
+ * memory), -EPERM (forked child).
+ */
+long hmm_migrate(struct hmm *h, void *addr, size_t length, int target,
+		 unsigned int flags);
+
+/**
+ * hmm_migrate_async() - hmm_migrate() in the background.
+ * @fence_fd: receives a descriptor that polls readable when the migration is
+ *            over; the caller closes it, at any time.
+ *
+ * Arguments are checked before it returns; page errors show in hmm_query().
+ * Return: 0, or as hmm_migrate() for the arguments, -EMFILE.
+ */
+int hmm_migrate_async(struct hmm *h, void *addr, size_t length, int target,
+		      unsigned int flags, int *fence_fd);
+
+/* hmm_page_status.location when the page is nowhere. */
+#define HMM_NOT_POPULATED (-2)
+
+struct hmm_page_status {
+	int32_t location;  /* device index, HMM_SYSTEM or HMM_NOT_POPULATED */
+	int32_t node;      /* NUMA node when location is HMM_SYSTEM, else -1 */
+	uint32_t flags;    /* HMM_PAGE_* */
+	uint32_t reserved;
+};
+
+#define HMM_PAGE_DIRTY  0x1u /* differs from its backing store, if it has one */
+#define HMM_PAGE_PINNED 0x2u /* refused its last migration: pinned or busy */
+#define HMM_PAGE_SHARED 0x4u /* belongs to a shared mapping */
+#define HMM_PAGE_REMOTE 0x8u /* the device maps it where it is */
+
+/**
+ * hmm_query() - where each page of a range is. A snapshot.
+ * @status: one entry for each page.
+ * Return: entries written, or -EINVAL (zero or wrapping length, NULL), -EFAULT
+ * (the first unmapped page; nothing is written), -EPERM.
+ */
+int hmm_query(struct hmm *h, const void *addr, size_t length,
+	      struct hmm_page_status *status);
+
+/**
+ * hmm_device_read() - load from a range as the device would, through the
+ * device's page table, faulting pages in; hmm_device_write() stores.
+ * @buffer: any memory of the caller, at least @length bytes.
+ * Return: bytes done; short only before an invalid page, -EFAULT if that is the
+ * first; -EINVAL (zero or wrapping length, no such device), -ENODEV, -ENOMEM,
+ * -EPERM.
+ */
+long hmm_device_read(struct hmm *h, int device, const void *addr, void *buffer,
+		     size_t length);
+long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer,
+		      size_t length);
+
+/** hmm_version() - "major.minor.patch" of the library. */
+const char *hmm_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* HMM_HMM_H */

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+/* The public functions: arguments are checked here, once, for every backend. */
+#include "core/async.h"
+#include "core/block.h"
+#include "core/process.h"
+#include "os/arena.h"
+#include "os/log.h"
+
+#include <errno.h>
+#include <hmm/hmm.h>
+#include <numa.h>
+#include <string.h>
+
+#define HMM_EXPORT __attribute__((visibility("default")))
+#define STRINGIFY_(x) #x
+#define STRINGIFY(x) STRINGIFY_(x)
+
+/* Widen to whole pages. -EINVAL: empty, or it wraps. */
+static int widen(const void *addr, size_t length, uintptr_t *start, uintptr_t *end)
+{
+	uintptr_t a = (uintptr_t)addr;
+
+	if (!length || a + length < a || a + length > UINTPTR_MAX - HMM_PAGE_BYTES)
+		return -EINVAL;
+	*start = a & ~(HMM_PAGE_BYTES - 1);
+	*end = (a + length + HMM_PAGE_BYTES - 1) & ~(HMM_PAGE_BYTES - 1);
+	return *end > 1ul << HMM_VA_BITS ? -EFAULT : 0;
+}
+
+static bool is_node(int target)
+{
+	return target <= HMM_NUMA_NODE(0) && numa_available() >= 0 &&
+	       HMM_NUMA_NODE(0) - target <= numa_max_node() &&
+	       numa_bitmask_isbitset(numa_all_nodes_ptr, (unsigned int)(HMM_NUMA_NODE(0) - target));
+}
+
+static bool is_target(const struct hmm_backend_ops *ops, int target)
+{
+	if (target >= 0)
+		return (unsigned int)target < ops->device_count();
+	return target == HMM_SYSTEM || is_node(target);
+}
+
+/* Pages of the system to one node; returns how many of the range are there then. */
+static long to_node(uintptr_t start, uintptr_t end, int node)
+{
+	enum { BATCH = 512 };
+	void *page[BATCH];
+	int nodes[BATCH], status[BATCH];
+	long on = 0;
+
+	while (start < end) {
+		unsigned long n = 0;
+
+		for (; n < BATCH && start < end; n++, start += HMM_PAGE_BYTES) {
+			page[n] = (void *)start;
+			nodes[n] = node;
+			status[n] = -1;
+		}
+		if (numa_move_pages(0, n, page, nodes, status, 2 /* MPOL_MF_MOVE */) < 0)
+			return -errno;
+		for (unsigned long i = 0; i < n; i++)
+			on += status[i] == node;
+	}
+	return on;
+}
+
+static long migrate(const struct hmm_backend_ops *ops, uintptr_t start, uintptr_t end, int target)
+{
+	long n = ops->migrate(start, end, target >= 0 ? target : HMM_SYSTEM);
+
+	if (n < 0 || target >= HMM_SYSTEM)
+		return n;
+	return to_node(start, end, HMM_NUMA_NODE(0) - target);
+}
+
+HMM_EXPORT long hmm_migrate(struct hmm *h, void *addr, size_t length, int target,
+			    unsigned int flags)
+{
+	const struct hmm_backend_ops *ops;
+	uintptr_t start, end;
+	int err;
+
+	ops = hmm_backend_of(h, &err);
+	if (!ops)
+		return err;
+	err = widen(addr, length, &start, &end);
+	if (err)
+		return err;
+	if (flags || !is_target(ops, target))
+		return -EINVAL;
+	return migrate(ops, start, end, target);
+}
+
+static long migrate_later(uintptr_t start, uintptr_t end, int target)
+{
+	return migrate(&hmm_emulated_ops, start, end, target);
+}
+
+HMM_EXPORT int hmm_migrate_async(struct hmm *h, void *addr, size_t length, int target,
+				 unsigned int flags, int *fence_fd)
+{
+	const struct hmm_backend_ops *ops;
+	uintptr_t start, end;
+	int err;
+
+	ops = hmm_backend_of(h, &err);
+	if (!ops)
+		return err;
+	err = widen(addr, length, &start, &end);
+	if (err)
+		return err;
+	if (flags || !fence_fd || !is_target(ops, target))
+		return -EINVAL;
+	return hmm_async_submit(migrate_later, start, end, target, fence_fd);
+}
+
+/* Which node a system page is on; the kernel answers for a batch at a time. */
+static void fill_nodes(uintptr_t start, struct hmm_page_status *s, size_t pages)
+{
+	enum { BATCH = 512 };
+	void *page[BATCH];
+	int status[BATCH];
+
+	for (size_t done = 0; done < pages; done += BATCH) {
+		size_t n = pages - done < BATCH ? pages - done : BATCH;
+
+		for (size_t i = 0; i < n; i++)
+			page[i] = (void *)(start + (done + i) * HMM_PAGE_BYTES);
+		if (numa_move_pages(0, n, page, NULL, status, 0) < 0)
+			return;
+		for (size_t i = 0; i < n; i++)
+			if (s[done + i].location == HMM_SYSTEM && status[i] >= 0)
+				s[done + i].node = status[i];
+	}
+}
+
+HMM_EXPORT int hmm_query(struct hmm *h, const void *addr, size_t length,
+			 struct hmm_page_status *status)
+{
+	const struct hmm_backend_ops *ops;
+	uintptr_t start, end;
+	int err;
+
+	ops = hmm_backend_of(h, &err);
+	if (!ops)
+		return err;
+	err = widen(addr, length, &start, &end);
+	if (err)
+		return err;
+	if (!status)
+		return -EINVAL;
+	err = ops->query(start, end, status);
+	if (err)
+		return err;
+	fill_nodes(start, status, (end - start) >> HMM_PAGE_SHIFT);
+	return (int)((end - start) >> HMM_PAGE_SHIFT);
+}
+
+static long device_io(struct hmm *h, int device, const void *addr, void *buffer, size_t length,
+		      bool write)
+{
+	const struct hmm_backend_ops *ops;
+	uintptr_t a = (uintptr_t)addr;
+	int err;
+
+	ops = hmm_backend_of(h, &err);
+	if (!ops)
+		return err;
+	if (!length || a + length < a || !buffer || device < 0 ||
+	    (unsigned int)device >= ops->device_count())
+		return -EINVAL;
+	return ops->device_io((unsigned int)device, a, buffer, length, write);
+}
+
+HMM_EXPORT long hmm_device_read(struct hmm *h, int device, const void *addr, void *buffer,
+				size_t length)
+{
+	return device_io(h, device, addr, buffer, length, false);
+}
+
+HMM_EXPORT long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer,
+				 size_t length)
+{
+	return device_io(h, device, addr, (void *)(uintptr_t)buffer, length, true);
+}
+
+HMM_EXPORT const char *hmm_version(void)
+{
+	return STRINGIFY(HMM_VERSION_MAJOR) "." STRINGIFY(HMM_VERSION_MINOR) "." STRINGIFY(
+		HMM_VERSION_PATCH);
+}

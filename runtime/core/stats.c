@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+#include "core/process.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void report(FILE *f, const struct hmm_backend_ops *ops)
+{
+	for (unsigned int d = 0; d < ops->device_count(); d++) {
+		struct hmm_stats s = { 0 };
+
+		ops->stats(d, &s);
+		fprintf(f,
+			"device %u pages_to_device=%llu pages_to_system=%llu cpu_faults=%llu "
+			"device_faults=%llu pages_evicted=%llu pages_remote=%llu launches=%llu "
+			"invalid_faults=%llu resident_pages=%llu\n",
+			d, (unsigned long long)s.pages_to_device,
+			(unsigned long long)s.pages_to_system, (unsigned long long)s.cpu_faults,
+			(unsigned long long)s.device_faults, (unsigned long long)s.pages_evicted,
+			(unsigned long long)s.pages_remote, (unsigned long long)s.launches,
+			(unsigned long long)s.invalid_faults,
+			(unsigned long long)s.resident_pages);
+	}
+}
+
+void hmm_stats_report(const struct hmm_backend_ops *ops)
+{
+	const char *where = getenv("HMM_STATS");
+	FILE *f;
+
+	if (!where || !*where || !strcmp(where, "0"))
+		return;
+	if (!strcmp(where, "1")) {
+		report(stderr, ops);
+		return;
+	}
+	f = fopen(where, "ae");
+	if (!f)
+		return;
+	report(f, ops);
+	fclose(f);
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+#include "core/window.h"
+#include "core/block.h"
+
+static unsigned int clip(uintptr_t addr, unsigned int pages)
+{
+	unsigned int left = HMM_BLOCK_PAGES - hmm_block_index(addr);
+
+	return pages < left ? pages : left;
+}
+
+unsigned int hmm_window_pages(struct hmm_window *w, uintptr_t addr, unsigned int first)
+{
+	unsigned int i, pages = first;
+
+	addr &= ~(HMM_PAGE_BYTES - 1);
+	for (i = 0; i < HMM_WINDOW_STREAMS; i++)
+		if (w->stream[i].next == addr)
+			break;
+	if (i < HMM_WINDOW_STREAMS) {
+		pages = w->stream[i].pages * 2;
+	} else {
+		i = w->hand++ % HMM_WINDOW_STREAMS;
+	}
+	if (pages > HMM_WINDOW_MAX)
+		pages = HMM_WINDOW_MAX;
+	w->stream[i].pages = pages;
+	pages = clip(addr, pages);
+	w->stream[i].next = addr + pages * HMM_PAGE_BYTES;
+	return pages;
+}

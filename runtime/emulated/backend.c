@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+/* The emulated backend: start, stop, and the table of what it does. */
+#include "emulated/emu.h"
+#include "os/enter.h"
+#include "os/sys.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct emu emu = { .client = -1, .staging = -1 };
+
+#define CLIENT_FEATURES \
+	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | \
+	 UFFD_FEATURE_EVENT_REMAP)
+
+/* For the tests' negative controls only: with a fence left out updates must get lost. */
+static unsigned int skipped_fences(void)
+{
+	const char *skip = getenv("HMM_TEST_SKIP_FENCE");
+
+	if (!skip)
+		return 0;
+	hmm_log(HMM_LOG_WARN, "HMM_TEST_SKIP_FENCE=%s: memory will be corrupted", skip);
+	return (strstr(skip, "device") ? EMU_SKIP_DEVICE_FENCE : 0) |
+	       (strstr(skip, "client") ? EMU_SKIP_CLIENT_FENCE : 0);
+}
+
+static bool probe(void)
+{
+	bool user_only;
+	uint64_t have;
+	int fd = uffd_open(CLIENT_FEATURES, 0, &have, &user_only);
+
+	if (fd >= 0)
+		os_close(fd);
+	return fd >= 0;
+}
+
+static int open_uffds(bool no_move)
+{
+	uint64_t have;
+	bool unused;
+
+	emu.client = uffd_open(CLIENT_FEATURES, UFFD_FEATURE_MOVE, &have, &emu.user_only);
+	if (emu.client < 0)
+		return emu.client;
+	emu.move = (have & UFFD_FEATURE_MOVE) && !no_move;
+	/* Without events: the runtime's own madvise of staging must not wait for itself. */
+	emu.staging = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP, UFFD_FEATURE_MOVE, &have, &unused);
+	return emu.staging < 0 ? emu.staging : 0;
+}
+
+static long home_on_stack(void *arg)
+{
+	return emu_home_device(*(struct emu_device **)arg);
+}
+
+static int home(struct emu_device *d)
+{
+	return (int)os_enter(home_on_stack, &d, sizeof(d));
+}
+
+static void stop(void)
+{
+	for (unsigned int d = 0; d < emu.devices; d++)
+		home(&emu.device[d]);
+	emu.running = false;
+	/* Descriptors of tracked memory go last: closing wakes who waits there. */
+	emu_handlers_stop();
+	emu_discarder_stop();
+	for (unsigned int d = 0; d < emu.devices; d++)
+		emu_engine_stop(&emu.device[d]);
+	emu_windows_unmap();
+	if (emu.client >= 0)
+		os_close(emu.client);
+	if (emu.staging >= 0)
+		os_close(emu.staging);
+	emu.client = emu.staging = -1;
+	os_maps_exit();
+	hmm_table_exit(&emu.table);
+	emu.devices = 0;
+}
+
+static int start_engines(const struct hmm_config *c)
+{
+	int err = 0;
+
+	for (unsigned int i = 0; i < c->devices && !err; i++) {
+		struct emu_device *d = &emu.device[i];
+
+		memset(d, 0, sizeof(*d));
+		d->index = i;
+		d->capacity = c->device_bytes >> HMM_PAGE_SHIFT;
+		d->control_fd = d->pidfd = d->uffd = d->memory_fd = -1;
+		err = emu_engine_start(d);
+		if (!err)
+			emu.devices = i + 1;
+	}
+	return err;
+}
+
+static int start(const struct hmm_config *c)
+{
+	int err;
+
+	memset(&emu, 0, sizeof(emu));
+	emu.client = emu.staging = -1;
+	emu.test_skip = skipped_fences();
+	err = hmm_table_init(&emu.table);
+	if (err)
+		return err;
+	err = os_maps_init();
+	if (!err)
+		err = open_uffds(c->no_move);
+	if (!err)
+		err = start_engines(c);
+	if (!err)
+		emu_make_all_anonymous();
+	if (!err)
+		err = emu_discarder_start();
+	if (!err)
+		err = emu_handlers_start();
+	if (err) {
+		stop();
+		return err;
+	}
+	emu_fork_init();
+	emu.running = true;
+	if (emu.user_only)
+		hmm_log(HMM_LOG_INFO, "user-mode faults only: system calls on migrated memory "
+				      "need libhmm_io, see hmm(7)");
+	return 0;
+}
+
+/* In a forked child: these are copies; the parent's descriptors stay open there. */
+static void forget(void)
+{
+	for (unsigned int i = 0; i < emu.devices; i++) {
+		struct emu_device *d = &emu.device[i];
+		int fds[] = { d->control_fd, d->pidfd, d->uffd, d->memory_fd };
+
+		for (unsigned int n = 0; n < 4; n++)
+			if (fds[n] >= 0)
+				os_close(fds[n]);
+	}
+	if (emu.client >= 0)
+		os_close(emu.client);
+	if (emu.staging >= 0)
+		os_close(emu.staging);
+	os_maps_exit();
+	memset(&emu, 0, sizeof(emu));
+	emu.client = emu.staging = -1;
+	emu_handlers_forget();
+}
+
+static unsigned int device_count(void)
+{
+	return emu.devices;
+}
+
+static uint64_t resident(unsigned int device)
+{
+	struct hmm_block *b;
+	uint64_t pages = 0;
+
+	for (uintptr_t at = 0; (b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS));
+	     at = b->start + HMM_BLOCK_BYTES)
+		pages += __atomic_load_n(&b->dev[device].resident, __ATOMIC_RELAXED);
+	return pages;
+}
+
+static void device_info(unsigned int device, struct hmm_device_info *info)
+{
+	struct emu_device *d = &emu.device[device];
+
+	*info = (struct hmm_device_info){
+		.bytes = d->capacity << HMM_PAGE_SHIFT,
+		.resident = resident(device) << HMM_PAGE_SHIFT,
+		.numa_node = -1,
+		.flags = HMM_DEVICE_CAN_FAULT | (emu.user_only ? HMM_DEVICE_USER_MODE_ONLY : 0) |
+			 (emu.move ? HMM_DEVICE_MOVE : 0) |
+			 (atomic_load(&d->state) == EMU_DEVICE_LOST ? HMM_DEVICE_LOST : 0),
+		.engine_pid = d->pid,
+	};
+	snprintf(info->name, sizeof(info->name), "HMM emulated device %u", device);
+	snprintf(info->backend, sizeof(info->backend), "emulated");
+}
+
+static void stats(unsigned int device, struct hmm_stats *s)
+{
+	_Atomic uint64_t *v = emu.device[device].stat;
+
+	s->pages_to_device = v[EMU_TO_DEVICE];
+	s->pages_to_system = v[EMU_TO_SYSTEM];
+	s->cpu_faults = v[EMU_CPU_FAULTS];
+	s->device_faults = v[EMU_DEVICE_FAULTS];
+	s->pages_evicted = v[EMU_EVICTED];
+	s->pages_remote = v[EMU_REMOTE];
+	s->launches = v[EMU_LAUNCHES];
+	s->invalid_faults = v[EMU_INVALID];
+	s->resident_pages = resident(device);
+}
+
+static struct os_mutex restart_lock;
+
+/* After a device fault: the handler brought the pages home; a new engine takes over. */
+static int restart(struct emu_device *d)
+{
+	int err = 0;
+
+	os_mutex_lock(&restart_lock);
+	if (atomic_load(&d->state) == EMU_DEVICE_RESET) {
+		err = home(d);
+		if (!err) {
+			emu_engine_stop(d);
+			err = emu_engine_start(d);
+			if (err)
+				atomic_store(&d->state, EMU_DEVICE_LOST);
+			emu_kick(); /* handlers watch the new descriptors */
+		}
+	}
+	os_mutex_unlock(&restart_lock);
+	return err;
+}
+
+static bool is_ending(struct emu_device *d)
+{
+	struct pollfd p = { .fd = d->pidfd, .events = POLLIN };
+	bool ending;
+
+	os_mutex_lock(&d->fault_lock);
+	ending = d->fault_valid && d->fault.generation == atomic_load(&d->generation);
+	os_mutex_unlock(&d->fault_lock);
+	return ending || (d->pidfd >= 0 && poll(&p, 1, 0) == 1);
+}
+
+/* An engine's socket breaks a moment before a handler sees it dead. */
+static unsigned int settled_state(struct emu_device *d)
+{
+	for (int i = 0; i < 5000; i++) {
+		if (atomic_load(&d->state) != EMU_DEVICE_RUNNING || !is_ending(d))
+			break;
+		os_sleep_ns(1000000);
+	}
+	return atomic_load(&d->state);
+}
+
+static int connect_engine(unsigned int device, int *fd, unsigned int *generation)
+{
+	struct emu_device *d = &emu.device[device];
+	struct hmm_engine_msg msg = { .magic = HMM_ENGINE_MAGIC, .op = HMM_ENGINE_CONNECT };
+	int pair[2], err = 0;
+
+	if (settled_state(d) == EMU_DEVICE_RESET)
+		err = restart(d);
+	if (err || !emu_device_up(d))
+		return err ? err : -ENODEV;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	*generation = atomic_load(&d->generation);
+	err = emu_engine_request(d, &msg, pair[1]);
+	os_close(pair[1]);
+	if (err) {
+		os_close(pair[0]);
+		return err;
+	}
+	*fd = pair[0];
+	return 0;
+}
+
+static long drain_on_stack(void *arg)
+{
+	(void)arg;
+	emu_events_drain();
+	return 0;
+}
+
+static int launch_begin(unsigned int device)
+{
+	struct emu_device *d = &emu.device[device];
+	char none = 0;
+
+	emu_count(d, EMU_LAUNCHES, 1);
+	os_enter(drain_on_stack, &none, sizeof(none));
+	emu_remote_revalidate(d);
+	return emu_device_up(d) ? 0 : -ENODEV;
+}
+
+static int launch_end(unsigned int device, unsigned int generation, struct hmm_device_fault *fault)
+{
+	struct emu_device *d = &emu.device[device];
+	int ended = 0;
+
+	os_mutex_lock(&d->fault_lock);
+	if (d->fault_valid && d->fault.generation == generation) {
+		*fault = d->fault;
+		ended = 1;
+	}
+	os_mutex_unlock(&d->fault_lock);
+	if (!ended && settled_state(d) == EMU_DEVICE_LOST)
+		return -ENODEV;
+	return ended;
+}
+
+static long migrate(uintptr_t start, uintptr_t end, int target)
+{
+	return emu_migrate(start, end, target);
+}
+
+const struct hmm_backend_ops hmm_emulated_ops = {
+	.name = "emulated",
+	.probe = probe,
+	.start = start,
+	.stop = stop,
+	.forget = forget,
+	.device_count = device_count,
+	.device_info = device_info,
+	.stats = stats,
+	.migrate = migrate,
+	.query = emu_query,
+	.device_io = emu_device_io,
+	.connect = connect_engine,
+	.launch_begin = launch_begin,
+	.launch_end = launch_end,
+};

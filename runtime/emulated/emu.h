@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The emulated backend: what its files share.
+ *
+ * Locks, outermost first (docs/locking.md):
+ *   emu.mirror      shared: to change pages of a block; exclusive: to read events of
+ *                   the client's userfaultfd and act on them, to detach by copying
+ *   block->lock     one at a time, others only by trylock
+ *   device mailbox  to talk to the engine's agents
+ *   lru, arena      leaves
+ */
+#ifndef HMM_EMULATED_EMU_H
+#define HMM_EMULATED_EMU_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "core/backend.h"
+#include "core/block.h"
+#include "core/window.h"
+#include "emulated/uffd.h"
+#include "engine/engine_proto.h"
+#include "os/lock.h"
+#include "os/log.h"
+#include "os/maps.h"
+
+enum emu_device_state {
+	EMU_DEVICE_OFF = 0, /* no engine */
+	EMU_DEVICE_RUNNING,
+	EMU_DEVICE_RESET, /* ended by a device fault; starts again on connect */
+	EMU_DEVICE_LOST,  /* its engine died; stays lost */
+};
+
+struct emu_device {
+	unsigned int index;
+	_Atomic unsigned int state;
+	_Atomic unsigned int generation;
+	int pid, pidfd, control_fd, memory_fd, uffd;
+	struct hmm_engine_shared *shared;
+	struct os_mutex control_lock; /* one request at a time on control_fd */
+	struct os_mutex agent_lock[2];
+	struct os_mutex io_lock; /* taken by threads of the application, not by faults */
+	uint64_t capacity;       /* pages */
+	_Atomic int64_t frames;  /* pages of device memory in use or promised */
+	struct os_mutex fault_lock;
+	struct hmm_device_fault fault; /* what ended generation fault.generation */
+	bool fault_valid;
+	_Atomic uint64_t served, served_pages; /* by this engine, for the report */
+	struct emu_remote *remotes;            /* locking: control_lock */
+	_Atomic uint64_t stat[16];
+};
+
+enum emu_stat {
+	EMU_TO_DEVICE,
+	EMU_TO_SYSTEM,
+	EMU_CPU_FAULTS,
+	EMU_DEVICE_FAULTS,
+	EMU_EVICTED,
+	EMU_REMOTE,
+	EMU_LAUNCHES,
+	EMU_INVALID,
+};
+
+struct emu {
+	bool running;
+	bool move;           /* UFFDIO_MOVE, else write-protect and copy */
+	bool user_only;      /* kernel accesses to migrated pages fail */
+	int client;          /* userfaultfd of migratable memory, with events */
+	int staging;         /* userfaultfd of the staging windows, without */
+	struct os_rwlock mirror;
+	struct hmm_table table;
+	unsigned int devices;
+	struct emu_device device[HMM_MAX_DEVICES];
+	struct os_mutex window_lock;
+	struct hmm_window cpu_window, device_window;
+	_Atomic uint32_t hold; /* forks under way: nothing goes to a device */
+	_Atomic uint64_t staged_pages; /* frames kept in staging slots */
+	unsigned int test_skip; /* fences left out: negative controls of the tests */
+};
+
+extern struct emu emu;
+
+/* emu.test_skip */
+#define EMU_SKIP_DEVICE_FENCE 1u /* do not revoke the device's view before copying home */
+#define EMU_SKIP_CLIENT_FENCE 2u /* do not detach the page before copying out */
+
+static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
+{
+	atomic_fetch_add_explicit(&d->stat[s], n, memory_order_relaxed);
+}
+
+static inline bool emu_device_up(struct emu_device *d)
+{
+	return atomic_load(&d->state) == EMU_DEVICE_RUNNING;
+}
+
+/*
+ * Internal results beside errnos: who gets one lets go of every lock, does what it
+ * says, and tries again.
+ */
+#define EMU_DRAIN     (-1001) /* an event is pending: emu_events_drain() */
+#define EMU_EXCLUSIVE (-1002) /* take the mirror exclusively */
+#define EMU_NO_ROOM   (-1003) /* every victim was busy: yield */
+
+/* windows.c: Locking: block->lock or mirror exclusively. NULL: out of memory. */
+char *emu_alias(struct hmm_block *b, unsigned int dev, unsigned int i);
+char *emu_staging(struct hmm_block *b, unsigned int i);
+void emu_drop_staged(struct hmm_block *b, unsigned int i, unsigned int end);
+void emu_windows_unmap_device(unsigned int dev);
+void emu_windows_unmap(void);
+bool emu_windows_contain(uintptr_t start, uintptr_t end);
+
+/* engine_map.c: the device page table. Locking: as above. */
+void emu_engine_map(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
+void emu_engine_track(struct hmm_block *b, struct emu_device *d);
+void emu_engine_zap(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
+void emu_frames_free(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
+
+/*
+ * reserve.c: promise @pages of device memory, evicting where needed.
+ * Locking: mirror (shared or exclusively), no block. 0, EMU_NO_ROOM, EMU_DRAIN, -ENOMEM.
+ */
+int emu_reserve(struct emu_device *d, unsigned int pages);
+void emu_unreserve(struct emu_device *d, unsigned int pages);
+
+/*
+ * Move pages [i, end) of a block. Locking: mirror and block->lock.
+ * to_device: enough is reserved; *used counts the frames newly taken from it.
+ * Return: 0 (pages that could not move are marked pinned), EMU_*, or -errno.
+ */
+int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		  bool exclusive, bool streaming, unsigned int *used);
+int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		  bool streaming);
+
+/* detach.c: take pages out of the client. Locking: as emu_to_device(). */
+int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+	       bool exclusive, bool streaming, struct hmm_bits *out);
+
+/* range.c: whole operations; no lock held on entry. */
+int emu_block_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		  bool streaming);
+int emu_block_home(struct hmm_block *b, unsigned int i, unsigned int end, bool streaming);
+int emu_home_device(struct emu_device *d);
+long emu_migrate(uintptr_t start, uintptr_t end, int target);
+int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);
+/* Kind of memory of every page of a range: 0, -EFAULT, -EOPNOTSUPP or -EACCES. */
+int emu_check_range(uintptr_t start, uintptr_t end);
+
+/* events.c */
+void emu_events_drain(void); /* no lock held */
+/* The mirror lock, exclusively; unlocking first acts on the events read meanwhile. */
+void emu_exclusive_lock(void);
+void emu_exclusive_unlock(void);
+/* MADV_DONTNEED of client memory. Locking: mirror exclusively. */
+void emu_discard(uintptr_t start, size_t len);
+int emu_discarder_start(void);
+void emu_discarder_stop(void);
+
+/* handlers.c */
+int emu_handlers_start(void);
+int emu_thread_start(unsigned long *thread, void (*fn)(void *), void *arg);
+void emu_thread_join(unsigned long thread);
+void emu_handlers_stop(void);
+void emu_handlers_forget(void); /* in a forked child */
+void emu_queue_fault(int device, const struct uffd_msg *msg); /* device -1: the client's */
+void emu_kick(void);
+
+/* fault_cpu.c, fault_device.c: one fault, from message to wake-up. */
+void emu_dwell(const struct hmm_block *b); /* hold ping-pong back; no lock held */
+void emu_cpu_fault(const struct uffd_msg *msg);
+void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg);
+
+/* private_file.c: make a writable private file mapping anonymous. 0 or -errno. */
+int emu_make_anonymous(const struct os_vma *vma);
+void emu_make_all_anonymous(void);
+
+/* remote.c: memory that stays with the CPU. */
+int emu_remote_map(struct emu_device *d, const struct os_vma *vma);
+void emu_remote_revalidate(struct emu_device *d);
+void emu_remote_forget(struct emu_device *d);
+bool emu_remote_contains(struct emu_device *d, uintptr_t addr);
+int emu_copy_read_only(struct emu_device *d, const struct os_vma *vma, uintptr_t addr);
+
+/* engine_proc.c */
+int emu_engine_start(struct emu_device *d);
+void emu_engine_stop(struct emu_device *d);
+void emu_engine_died(struct emu_device *d);
+int emu_engine_request(struct emu_device *d, const struct hmm_engine_msg *msg, int fd);
+int emu_engine_agent(struct emu_device *d, uint32_t op, uintptr_t start, size_t len);
+void emu_engine_invalid(struct emu_device *d, uint64_t addr, int write, uint32_t tid,
+			const char *reason);
+long emu_device_io(unsigned int device, uintptr_t addr, char *buffer, size_t length, bool write);
+
+/* fork.c */
+void emu_fork_init(void);
+
+#endif /* HMM_EMULATED_EMU_H */

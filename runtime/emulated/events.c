@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the application does to its mappings: MADV_DONTNEED and the like, munmap,
+ * mremap. The kernel holds the caller until its event is read, and not longer. So
+ * events are read only under the mirror lock held exclusively, when no migration of
+ * any block is under way, and acted upon before that lock is let go: nobody can see
+ * the range afterwards in its old state.
+ *
+ * The same descriptor delivers the CPU's faults; those are queued for the handlers.
+ */
+#include "emulated/emu.h"
+#include "os/arena.h"
+#include "os/sys.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define MAX_EVENTS 256 /* held back by one exclusive section; the rest waits unread */
+
+static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
+static unsigned int n_pending;
+
+/* Which pages of a block a range covers. */
+static void clip(const struct hmm_block *b, uintptr_t start, uintptr_t end, unsigned int *i,
+		 unsigned int *stop)
+{
+	*i = start <= b->start ? 0 : hmm_block_index(start);
+	*stop = end >= b->start + HMM_BLOCK_BYTES ? HMM_BLOCK_PAGES : hmm_block_index(end);
+}
+
+/* Locking: mirror exclusively. The bytes of these pages are gone by request. */
+static void drop_pages(struct hmm_block *b, unsigned int i, unsigned int end, bool unmapped)
+{
+	for (unsigned int d = 0; d < emu.devices; d++) {
+		struct emu_device *dev = &emu.device[d];
+
+		if (hmm_bits_find(&b->dev[d].frames, i, end, true) == end)
+			continue;
+		emu_engine_track(b, dev);
+		emu_frames_free(b, dev, i, end);
+	}
+	emu_drop_staged(b, i, end);
+	for (unsigned int p = i; p < end; p++)
+		hmm_block_set_owner(b, p, HMM_OWNER_SYSTEM);
+	hmm_bits_clear_range(&b->pinned, i, end);
+	hmm_bits_clear_range(&b->read_only, i, end);
+	if (unmapped)
+		hmm_bits_clear_range(&b->registered, i, end);
+}
+
+static void drop_range(uintptr_t start, uintptr_t end, bool unmapped)
+{
+	uintptr_t at = start;
+	struct hmm_block *b;
+
+	while (at < end && (b = hmm_block_next(&emu.table, at, end))) {
+		unsigned int i, stop;
+
+		clip(b, start, end, &i, &stop);
+		drop_pages(b, i, stop, unmapped);
+		at = b->start + HMM_BLOCK_BYTES;
+	}
+}
+
+/* Locking: mirror exclusively. True when something was read. */
+static bool read_message(uintptr_t self_start, uintptr_t self_end)
+{
+	struct uffd_msg m;
+
+	if (n_pending == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
+		return false;
+	if (m.event == UFFD_EVENT_PAGEFAULT)
+		emu_queue_fault(-1, &m);
+	else if (m.event != UFFD_EVENT_REMOVE || m.arg.remove.start != self_start ||
+		 m.arg.remove.end != self_end)
+		pending[n_pending++] = m;
+	return true;
+}
+
+/*
+ * Device pages of a moved mapping come home at its new address. The caller of mremap
+ * was let go a moment ago, and until it is out of the kernel copying answers -EAGAIN:
+ * it may have a second event to deliver first, so keep reading.
+ */
+static void home_at(struct hmm_block *b, unsigned int i, uintptr_t dst)
+{
+	unsigned int dev = b->owner[i] - 1u;
+	char *src = emu_alias(b, dev, i);
+	size_t done;
+	int err = src ? -EAGAIN : -ENOMEM;
+
+	for (int tries = 0; err == -EAGAIN && tries < 100000; tries++) {
+		err = uffd_copy(emu.client, dst, src, HMM_PAGE_BYTES, 0, &done);
+		if (err == -EAGAIN && !read_message(0, 0))
+			os_syscall1(SYS_sched_yield, 0);
+	}
+	if (err && err != -EEXIST && err != -ENOENT)
+		hmm_log(HMM_LOG_ERROR, "mremap: page %lx not moved to %lx (%d)",
+			hmm_block_addr(b, i), dst, err);
+	emu_count(&emu.device[dev], EMU_TO_SYSTEM, 1);
+}
+
+static void remapped(uintptr_t from, uintptr_t to, size_t len)
+{
+	uintptr_t at = from, end = from + len;
+	struct hmm_block *b;
+
+	while (at < end && (b = hmm_block_next(&emu.table, at, end))) {
+		unsigned int i, stop;
+
+		clip(b, from, end, &i, &stop);
+		for (unsigned int p = i; p < stop; p++) {
+			if (b->owner[p] == HMM_OWNER_SYSTEM)
+				continue;
+			for (unsigned int d = 0; d < emu.devices; d++)
+				emu_engine_track(b, &emu.device[d]);
+			home_at(b, p, to + (hmm_block_addr(b, p) - from));
+		}
+		at = b->start + HMM_BLOCK_BYTES;
+	}
+	drop_range(from, end, true);
+}
+
+static void act(const struct uffd_msg *m)
+{
+	switch (m->event) {
+	case UFFD_EVENT_REMOVE:
+		drop_range(m->arg.remove.start, m->arg.remove.end, false);
+		break;
+	case UFFD_EVENT_UNMAP:
+		drop_range(m->arg.remove.start, m->arg.remove.end, true);
+		break;
+	case UFFD_EVENT_REMAP:
+		remapped(m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
+		break;
+	}
+}
+
+static void act_on_pending(void)
+{
+	for (unsigned int i = 0; i < n_pending; i++)
+		act(&pending[i]);
+	n_pending = 0;
+}
+
+void emu_exclusive_lock(void)
+{
+	os_write_lock(&emu.mirror);
+}
+
+void emu_exclusive_unlock(void)
+{
+	act_on_pending();
+	os_write_unlock(&emu.mirror);
+}
+
+void emu_events_drain(void)
+{
+	os_write_lock(&emu.mirror);
+	while (read_message(0, 0))
+		if (n_pending == MAX_EVENTS)
+			act_on_pending();
+	emu_exclusive_unlock();
+}
+
+/*
+ * The kernel tells us about our own madvise, too, and holds it until that is read.
+ * So it runs on a thread of its own while this one, which holds the lock, reads.
+ */
+static struct {
+	uint32_t go;   /* futex: 1 request, 0 idle */
+	uint32_t stop;
+	uintptr_t start;
+	size_t len;
+	unsigned long thread;
+} discarder;
+
+static void discard_loop(void *unused)
+{
+	(void)unused;
+	for (;;) {
+		while (!__atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE))
+			os_futex_wait(&discarder.go, 0, 0, false);
+		if (discarder.stop)
+			return;
+		/* mlocked memory takes only the second form (Linux 5.18). */
+		if (os_madvise(discarder.start, discarder.len, MADV_DONTNEED) == -EINVAL)
+			os_madvise(discarder.start, discarder.len, 24 /* _LOCKED */);
+		__atomic_store_n(&discarder.go, 0, __ATOMIC_RELEASE);
+	}
+}
+
+void emu_discard(uintptr_t start, size_t len)
+{
+	discarder.start = start;
+	discarder.len = len;
+	__atomic_store_n(&discarder.go, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&discarder.go, 1, false);
+	while (__atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE)) {
+		if (n_pending == MAX_EVENTS)
+			act_on_pending();
+		if (!read_message(start, start + len))
+			os_syscall1(SYS_sched_yield, 0);
+	}
+}
+
+int emu_discarder_start(void)
+{
+	return emu_thread_start(&discarder.thread, discard_loop, NULL);
+}
+
+void emu_discarder_stop(void)
+{
+	if (!discarder.thread)
+		return;
+	discarder.stop = 1;
+	__atomic_store_n(&discarder.go, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&discarder.go, 1, false);
+	emu_thread_join(discarder.thread);
+	discarder.thread = 0;
+	discarder.stop = discarder.go = 0;
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+/* A CPU touch of a tracked page: bring it home, or give it its first frame. */
+#include "emulated/emu.h"
+#include "os/sys.h"
+
+#include <errno.h>
+
+#define DWELL_NS 100000u /* a page stays where it arrived at least so long */
+#define FIRST_WINDOW 4
+
+void emu_dwell(const struct hmm_block *b)
+{
+	uint64_t age = os_now_ns() - b->moved_at;
+
+	if (age < DWELL_NS)
+		os_sleep_ns(DWELL_NS - age);
+}
+
+/*
+ * A never-touched page. When nothing of the block is on a device any more, tracking
+ * it only slows the CPU down: let go of it, the kernel fills its pages again.
+ * Locking: mirror shared, b->lock (or no block).
+ */
+static int first_touch(struct hmm_block *b, uintptr_t addr)
+{
+	size_t done;
+	int err;
+
+	if (b && !hmm_block_resident(b)) {
+		for (unsigned int i = 0; i < HMM_BLOCK_PAGES; i++) {
+			unsigned int stop = hmm_bits_find(&b->registered, i, HMM_BLOCK_PAGES, false);
+
+			if (stop > i)
+				uffd_unregister(emu.client, hmm_block_addr(b, i),
+						(stop - i) * HMM_PAGE_BYTES);
+			i = stop;
+		}
+		b->registered = (struct hmm_bits){ 0 };
+	}
+	err = uffd_zero(emu.client, addr, HMM_PAGE_BYTES, &done);
+	if (err == -EAGAIN)
+		return EMU_DRAIN;
+	if (err)
+		uffd_wake(emu.client, addr, HMM_PAGE_BYTES);
+	return 0;
+}
+
+/* Locking: mirror shared, b->lock. */
+static int bring_home(struct hmm_block *b, uintptr_t addr)
+{
+	struct emu_device *d = &emu.device[b->owner[hmm_block_index(addr)] - 1];
+	unsigned int i = hmm_block_index(addr), pages;
+
+	os_mutex_lock(&emu.window_lock);
+	pages = hmm_window_pages(&emu.cpu_window, addr, FIRST_WINDOW);
+	os_mutex_unlock(&emu.window_lock);
+	emu_count(d, EMU_CPU_FAULTS, 1);
+	return emu_to_system(b, d, i, i + pages, false);
+}
+
+static int serve(uintptr_t addr, bool protected)
+{
+	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+	int err = 0;
+
+	os_read_lock(&emu.mirror);
+	if (b)
+		os_mutex_lock(&b->lock);
+	if (b && b->owner[hmm_block_index(addr)])
+		err = bring_home(b, addr);
+	else if (protected)
+		/* A migration by copying was given up, or came and went. */
+		uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
+	else
+		err = first_touch(b, addr);
+	if (!err)
+		uffd_wake(emu.client, addr, HMM_PAGE_BYTES);
+	if (b)
+		os_mutex_unlock(&b->lock);
+	os_read_unlock(&emu.mirror);
+	return err;
+}
+
+void emu_cpu_fault(const struct uffd_msg *msg)
+{
+	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
+	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+	uint64_t until = os_now_ns() + 10000000000ull;
+	int err;
+
+	if (b && b->owner[hmm_block_index(addr)])
+		emu_dwell(b);
+	do {
+		err = serve(addr, msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP);
+		if (err == EMU_DRAIN)
+			emu_events_drain();
+		else if (err == -ENOMEM)
+			os_sleep_ns(1000000); /* the CPU has nowhere else to go */
+	} while (err && os_now_ns() < until);
+	if (err)
+		hmm_log(HMM_LOG_ERROR, "CPU fault at %lx: page cannot come home (%d)", addr, err);
+}

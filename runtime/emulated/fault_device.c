@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A device touch of a page that the device does not map: migrate it, or map it where
+ * it is, or end what touched it.
+ */
+#include "emulated/emu.h"
+#include "os/arena.h"
+#include "os/sys.h"
+
+#include <errno.h>
+
+#define FIRST_WINDOW 16
+
+/*
+ * Is it there already? Reclaim takes entries of a shared mapping away as it likes, so
+ * a fault on a resident page is ordinary. Returns true when it was served.
+ */
+static bool remap_resident(struct emu_device *d, struct hmm_block *b, uintptr_t addr, bool write,
+			   bool protected)
+{
+	unsigned int i = hmm_block_index(addr);
+	bool here = false;
+
+	os_read_lock(&emu.mirror);
+	os_mutex_lock(&b->lock);
+	if (b->owner[i] == HMM_OWNER_DEVICE(d->index) &&
+	    !(write && hmm_bits_test(&b->read_only, i))) {
+		unsigned int end = hmm_block_owner_run(b, i, HMM_BLOCK_PAGES, b->owner[i]);
+
+		if (protected)
+			uffd_protect(d->uffd, addr, HMM_PAGE_BYTES, false);
+		emu_engine_map(b, d, i, end);
+		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+		hmm_lru_touch(&emu.table, b, d->index);
+		here = true;
+	}
+	os_mutex_unlock(&b->lock);
+	os_read_unlock(&emu.mirror);
+	return here;
+}
+
+/* The window's pages, as far as their mapping goes. */
+static unsigned int window_in(const struct os_vma *v, uintptr_t addr)
+{
+	unsigned int pages;
+
+	os_mutex_lock(&emu.window_lock);
+	pages = hmm_window_pages(&emu.device_window, addr, FIRST_WINDOW);
+	os_mutex_unlock(&emu.window_lock);
+	if (addr + pages * HMM_PAGE_BYTES > v->end)
+		pages = (unsigned int)((v->end - addr) >> HMM_PAGE_SHIFT);
+	return pages;
+}
+
+static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr)
+{
+	struct hmm_block *b = hmm_block_get(&emu.table, addr);
+	unsigned int i = hmm_block_index(addr), pages = window_in(v, addr);
+	uint64_t until = os_now_ns() + 100000000ull;
+	int err;
+
+	if (!b)
+		return -ENOMEM;
+	if (b->owner[i])
+		emu_dwell(b);
+	if (pages > d->capacity)
+		pages = (unsigned int)d->capacity;
+	for (;;) {
+		err = emu_block_out(b, d, i, i + pages, false);
+		if (err || b->owner[i] || !hmm_bits_test(&b->pinned, i))
+			break;
+		if (os_now_ns() > until)
+			return -EBUSY;
+		pages = 1;
+		os_sleep_ns(1000000);
+	}
+	if (!err) {
+		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+		atomic_fetch_add(&d->served_pages, pages);
+	}
+	return err;
+}
+
+/* Why a device access cannot be, or NULL. Serves it when it can. */
+static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, bool protected)
+{
+	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+	struct os_vma v;
+	int err;
+
+	if (b && remap_resident(d, b, addr, write, protected))
+		return NULL;
+	if (os_vma_find(addr, &v) || v.start > addr)
+		return "nothing is mapped there";
+	if (!v.read)
+		return "the mapping has no access";
+	if (write && !v.write)
+		return "the mapping is read-only";
+	if (v.kind == OS_VMA_SPECIAL || os_arena_contains(addr, addr + 1) ||
+	    emu_windows_contain(addr, addr + 1))
+		return "memory that a device may not touch";
+	if (v.kind == OS_VMA_SHARED)
+		err = emu_remote_map(d, &v);
+	else if (v.kind == OS_VMA_FILE_PRIVATE && !v.write)
+		err = emu_copy_read_only(d, &v, addr);
+	else if (v.kind == OS_VMA_FILE_PRIVATE && (err = emu_make_anonymous(&v)))
+		;
+	else
+		err = migrate_in(d, &v, addr);
+	if (err == -EBUSY)
+		return "the page is pinned";
+	if (err == -ENOMEM)
+		return "out of memory";
+	return err && err != -ENODEV ? "the page cannot be mapped" : NULL;
+}
+
+void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg)
+{
+	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
+	uint64_t flags = msg->arg.pagefault.flags;
+	bool write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
+	const char *why;
+
+	if (atomic_load(&emu.hold)) { /* served when the fork is over */
+		os_sleep_ns(20000);
+		emu_queue_fault((int)d->index, msg);
+		return;
+	}
+	why = resolve(d, addr, write, flags & UFFD_PAGEFAULT_FLAG_WP);
+	if (why) {
+		emu_engine_invalid(d, msg->arg.pagefault.address, write,
+				   msg->arg.pagefault.feat.ptid, why);
+		return;
+	}
+	emu_count(d, EMU_DEVICE_FAULTS, 1);
+	atomic_fetch_add(&d->served, 1);
+}

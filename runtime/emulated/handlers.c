@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The threads that serve faults. A wake-up of another CPU costs more than the rest of
+ * a fault, so there is one handler pinned to each CPU (up to a limit), all waiting on
+ * the same descriptors: the one on the faulting CPU runs first.
+ *
+ * A handler waits for no lock that an application thread can hold while it touches
+ * migratable memory.
+ */
+#include "emulated/emu.h"
+#include "os/arena.h"
+#include "os/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#define MAX_HANDLERS 8
+#define STACK_BYTES  (256u << 10)
+#define QUEUE_SIZE   1024u
+
+static struct {
+	struct os_mutex lock; /* leaf */
+	unsigned int head, tail;
+	struct {
+		int device;
+		struct uffd_msg msg;
+	} entry[QUEUE_SIZE];
+} queue;
+
+static pthread_t handler[MAX_HANDLERS];
+static unsigned int n_handlers;
+static int kick_fd = -1;
+static _Atomic bool stopping;
+
+struct start {
+	void (*fn)(void *);
+	void *arg;
+};
+
+static void *trampoline(void *p)
+{
+	struct start s = *(struct start *)p;
+
+	os_free(p, sizeof(s));
+	s.fn(s.arg);
+	return NULL;
+}
+
+/*
+ * Stacks come from the arena: they, and with them the thread local storage, never
+ * migrate. They go back when the thread is joined.
+ */
+static struct {
+	pthread_t thread;
+	void *stack;
+} stacks[MAX_HANDLERS + 8];
+
+int emu_thread_start(unsigned long *thread, void (*fn)(void *), void *arg)
+{
+	struct start *s = os_alloc(sizeof(*s));
+	char *stack = os_alloc(STACK_BYTES);
+	unsigned int slot = 0;
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int err = ENOMEM;
+
+	while (slot < sizeof(stacks) / sizeof(stacks[0]) - 1 && stacks[slot].stack)
+		slot++;
+	if (s && stack) {
+		*s = (struct start){ fn, arg };
+		pthread_attr_init(&attr);
+		pthread_attr_setstack(&attr, stack, STACK_BYTES);
+		/* The application's signals are not for these threads. */
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		err = pthread_create(thread, &attr, trampoline, s);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		pthread_attr_destroy(&attr);
+	}
+	if (err) {
+		os_free(s, sizeof(*s));
+		os_free(stack, STACK_BYTES);
+		return -err;
+	}
+	stacks[slot].thread = *thread;
+	stacks[slot].stack = stack;
+	return 0;
+}
+
+void emu_thread_join(unsigned long thread)
+{
+	pthread_join(thread, NULL);
+	for (unsigned int i = 0; i < sizeof(stacks) / sizeof(stacks[0]); i++) {
+		if (!stacks[i].stack || stacks[i].thread != thread)
+			continue;
+		os_free(stacks[i].stack, STACK_BYTES);
+		stacks[i].stack = NULL;
+		break;
+	}
+}
+
+void emu_kick(void)
+{
+	uint64_t one = 1;
+
+	os_write(kick_fd, &one, sizeof(one));
+}
+
+void emu_queue_fault(int device, const struct uffd_msg *msg)
+{
+	bool full;
+
+	os_mutex_lock(&queue.lock);
+	full = queue.tail - queue.head == QUEUE_SIZE;
+	if (!full) {
+		queue.entry[queue.tail % QUEUE_SIZE].device = device;
+		queue.entry[queue.tail % QUEUE_SIZE].msg = *msg;
+		queue.tail++;
+	}
+	os_mutex_unlock(&queue.lock);
+	if (full) /* the thread faults again when it is woken */
+		uffd_wake(device < 0 ? emu.client : emu.device[device].uffd,
+			  msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1), HMM_PAGE_BYTES);
+	else
+		emu_kick();
+}
+
+static void serve(int device, const struct uffd_msg *m)
+{
+	if (device < 0)
+		emu_cpu_fault(m);
+	else
+		emu_device_fault(&emu.device[device], m);
+}
+
+static void serve_queue(void)
+{
+	unsigned int left;
+
+	os_mutex_lock(&queue.lock);
+	left = queue.tail - queue.head;
+	os_mutex_unlock(&queue.lock);
+	while (left--) {
+		struct uffd_msg m;
+		int device;
+
+		os_mutex_lock(&queue.lock);
+		if (queue.head == queue.tail) {
+			os_mutex_unlock(&queue.lock);
+			return;
+		}
+		device = queue.entry[queue.head % QUEUE_SIZE].device;
+		m = queue.entry[queue.head % QUEUE_SIZE].msg;
+		queue.head++;
+		os_mutex_unlock(&queue.lock);
+		serve(device, &m);
+	}
+}
+
+static void serve_device(struct emu_device *d)
+{
+	struct uffd_msg m;
+
+	if (emu_device_up(d) && os_read(d->uffd, &m, sizeof(m)) == sizeof(m) &&
+	    m.event == UFFD_EVENT_PAGEFAULT)
+		serve((int)d->index, &m);
+}
+
+struct wait {
+	struct pollfd fd[2 + 2 * HMM_MAX_DEVICES];
+	unsigned int device[2 + 2 * HMM_MAX_DEVICES];
+	unsigned int n;
+};
+
+static void wait_add(struct wait *w, int fd, unsigned int device)
+{
+	w->fd[w->n] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	w->device[w->n++] = device;
+}
+
+/* Order: kick, client, then uffd and pidfd of each device that runs. */
+static void wait_fill(struct wait *w)
+{
+	w->n = 0;
+	wait_add(w, kick_fd, 0);
+	wait_add(w, emu.client, 0);
+	for (unsigned int i = 0; i < emu.devices; i++) {
+		if (!emu_device_up(&emu.device[i]))
+			continue;
+		wait_add(w, emu.device[i].uffd, i);
+		wait_add(w, emu.device[i].pidfd, i);
+	}
+}
+
+static void handler_loop(void *unused)
+{
+	struct wait w;
+	uint64_t value;
+
+	(void)unused;
+	while (!atomic_load(&stopping)) {
+		wait_fill(&w);
+		if (os_syscall5(SYS_ppoll, w.fd, w.n, NULL, NULL, 8) < 0)
+			continue;
+		for (unsigned int i = 2; i < w.n; i += 2) {
+			struct emu_device *d = &emu.device[w.device[i]];
+
+			if (w.fd[i + 1].revents)
+				emu_engine_died(d);
+			else if (w.fd[i].revents)
+				serve_device(d);
+		}
+		if (w.fd[1].revents)
+			emu_events_drain();
+		if (w.fd[0].revents && !atomic_load(&stopping))
+			os_read(kick_fd, &value, sizeof(value));
+		serve_queue();
+	}
+}
+
+static void pin(pthread_t thread, unsigned int nth)
+{
+	cpu_set_t allowed, one;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &allowed) || nth--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		pthread_setaffinity_np(thread, sizeof(one), &one);
+		return;
+	}
+}
+
+int emu_handlers_start(void)
+{
+	cpu_set_t allowed;
+	unsigned int cpus = 1, want;
+
+	if (!sched_getaffinity(0, sizeof(allowed), &allowed))
+		cpus = (unsigned int)CPU_COUNT(&allowed);
+	want = cpus < 2 ? 2 : cpus > MAX_HANDLERS ? MAX_HANDLERS : cpus;
+	kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (kick_fd < 0)
+		return -errno;
+	atomic_store(&stopping, false);
+	for (n_handlers = 0; n_handlers < want; n_handlers++) {
+		int err = emu_thread_start(&handler[n_handlers], handler_loop, NULL);
+
+		if (err) {
+			emu_handlers_stop();
+			return err;
+		}
+		/* With more CPUs than handlers the scheduler places them better. */
+		if (cpus <= MAX_HANDLERS)
+			pin(handler[n_handlers], n_handlers % cpus);
+	}
+	return 0;
+}
+
+void emu_handlers_stop(void)
+{
+	atomic_store(&stopping, true);
+	if (kick_fd >= 0)
+		emu_kick();
+	while (n_handlers)
+		emu_thread_join(handler[--n_handlers]);
+	if (kick_fd >= 0)
+		os_close(kick_fd);
+	kick_fd = -1;
+	queue.head = queue.tail;
+}
+
+void emu_handlers_forget(void)
+{
+	if (kick_fd >= 0)
+		os_close(kick_fd);
+	kick_fd = -1;
+	n_handlers = 0;
+	for (unsigned int i = 0; i < sizeof(stacks) / sizeof(stacks[0]); i++)
+		stacks[i].stack = NULL;
+	queue.head = queue.tail;
+	queue.lock.word = 0;
+}

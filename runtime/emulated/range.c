@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: MIT
+/* Whole operations on address ranges: locks are taken here, and retries happen here. */
+#include "emulated/emu.h"
+#include "os/arena.h"
+#include "os/enter.h"
+#include "os/sys.h"
+
+#include <errno.h>
+
+#define BUSY_NS   100000000ull  /* pinned pages are tried again for so long */
+#define ROOM_NS  5000000000ull  /* device memory that never comes free */
+#define STREAM_BYTES (4ul << 20) /* copies from here on bypass the cache */
+
+static unsigned int missing_frames(const struct hmm_block *b, unsigned int dev, unsigned int i,
+				   unsigned int end)
+{
+	unsigned int n = 0;
+
+	for (; i < end; i++)
+		n += !hmm_bits_test(&b->dev[dev].frames, i);
+	return n;
+}
+
+static void lock_mirror(bool exclusive)
+{
+	if (exclusive)
+		emu_exclusive_lock();
+	else
+		os_read_lock(&emu.mirror);
+}
+
+static void unlock_mirror(bool exclusive)
+{
+	if (exclusive)
+		emu_exclusive_unlock();
+	else
+		os_read_unlock(&emu.mirror);
+}
+
+/* One try. Frames are promised before the block is locked: eviction locks blocks. */
+static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		   bool exclusive, bool streaming)
+{
+	unsigned int reserved = 0, used = 0, need;
+	int err = 0;
+
+	lock_mirror(exclusive);
+	for (;;) {
+		os_mutex_lock(&b->lock);
+		need = missing_frames(b, d->index, i, end);
+		if (need <= reserved)
+			break;
+		os_mutex_unlock(&b->lock);
+		err = emu_reserve(d, need - reserved);
+		if (err)
+			goto out;
+		reserved = need;
+	}
+	if (atomic_load(&emu.hold))
+		err = EMU_NO_ROOM; /* a fork is under way */
+	else if (!emu_device_up(d))
+		err = -ENODEV;
+	else
+		err = emu_to_device(b, d, i, end, exclusive, streaming, &used);
+	os_mutex_unlock(&b->lock);
+out:
+	emu_unreserve(d, reserved - used);
+	unlock_mirror(exclusive);
+	return err;
+}
+
+int emu_block_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		  bool streaming)
+{
+	uint64_t until = os_now_ns() + ROOM_NS;
+	bool exclusive = false;
+	int err;
+
+	for (;;) {
+		err = try_out(b, d, i, end, exclusive, streaming);
+		if (err == EMU_EXCLUSIVE)
+			exclusive = true;
+		else if (err == EMU_DRAIN)
+			emu_events_drain();
+		else if (err == EMU_NO_ROOM && os_now_ns() < until)
+			os_sleep_ns(20000);
+		else
+			return err == EMU_NO_ROOM ? -ENOMEM : err;
+	}
+}
+
+int emu_block_home(struct hmm_block *b, unsigned int i, unsigned int end, bool streaming)
+{
+	int err;
+
+	do {
+		err = 0;
+		os_read_lock(&emu.mirror);
+		os_mutex_lock(&b->lock);
+		for (unsigned int d = 0; d < emu.devices && !err; d++)
+			if (b->dev[d].resident)
+				err = emu_to_system(b, &emu.device[d], i, end, streaming);
+		os_mutex_unlock(&b->lock);
+		os_read_unlock(&emu.mirror);
+		if (err == EMU_DRAIN)
+			emu_events_drain();
+	} while (err == EMU_DRAIN);
+	return err;
+}
+
+int emu_home_device(struct emu_device *d)
+{
+	uintptr_t at = 0;
+	struct hmm_block *b;
+	int err = 0;
+
+	while ((b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS))) {
+		if (b->dev[d->index].resident && !err)
+			err = emu_block_home(b, 0, HMM_BLOCK_PAGES, false);
+		at = b->start + HMM_BLOCK_BYTES;
+	}
+	return err;
+}
+
+/* All tracked: then the mappings are known to be there without asking the kernel. */
+static bool all_registered(uintptr_t start, uintptr_t end)
+{
+	while (start < end) {
+		struct hmm_block *b = hmm_block_find(&emu.table, start);
+		uintptr_t next = (start & ~(HMM_BLOCK_BYTES - 1)) + HMM_BLOCK_BYTES;
+		unsigned int i = hmm_block_index(start), stop;
+
+		if (next > end)
+			next = end;
+		stop = i + (unsigned int)((next - start) >> HMM_PAGE_SHIFT);
+		if (!b || hmm_bits_find(&b->registered, i, stop, false) != stop)
+			return false;
+		start = next;
+	}
+	return true;
+}
+
+static int check_vma(const struct os_vma *v, uintptr_t start, uintptr_t end)
+{
+	if (v->start > start)
+		return -EFAULT;
+	if (end > v->end)
+		end = v->end;
+	if (os_arena_contains(start, end) || emu_windows_contain(start, end))
+		return -EOPNOTSUPP;
+	if (v->kind == OS_VMA_SPECIAL || v->kind == OS_VMA_SHARED)
+		return -EOPNOTSUPP;
+	if (!v->read)
+		return -EFAULT;
+	if (v->kind == OS_VMA_FILE_PRIVATE)
+		return v->write ? emu_make_anonymous(v) : -EOPNOTSUPP;
+	return 0;
+}
+
+int emu_check_range(uintptr_t start, uintptr_t end)
+{
+	struct os_vma v;
+	int err = 0;
+
+	if (all_registered(start, end))
+		return 0;
+	while (!err && start < end) {
+		err = os_vma_find(start, &v);
+		if (err)
+			return err == -ENOENT ? -EFAULT : err;
+		err = check_vma(&v, start, end);
+		start = v.end;
+	}
+	return err;
+}
+
+/* Every page mapped at all: what a migration to the system asks. */
+static int check_mapped(uintptr_t start, uintptr_t end)
+{
+	struct os_vma v;
+
+	if (all_registered(start, end))
+		return 0;
+	while (start < end) {
+		if (os_vma_find(start, &v) || v.start > start)
+			return -EFAULT;
+		start = v.end;
+	}
+	return 0;
+}
+
+struct migrate_args {
+	uintptr_t start, end;
+	struct emu_device *device;
+	bool streaming;
+};
+
+/* Runs on a private stack: one block to a device. */
+static long block_to_device(void *arg)
+{
+	struct migrate_args *a = arg;
+	struct hmm_block *b = hmm_block_get(&emu.table, a->start);
+	unsigned int i = hmm_block_index(a->start);
+	unsigned int end = i + (unsigned int)((a->end - a->start) >> HMM_PAGE_SHIFT);
+	uint64_t until = os_now_ns() + BUSY_NS;
+	unsigned int on = 0;
+	uint8_t want = HMM_OWNER_DEVICE(a->device->index);
+
+	if (!b)
+		return -ENOMEM;
+	for (;;) {
+		int err = emu_block_out(b, a->device, i, end, a->streaming);
+
+		if (err)
+			return err;
+		if (hmm_bits_find(&b->pinned, i, end, true) == end || os_now_ns() > until)
+			break;
+		os_sleep_ns(2000000);
+	}
+	for (; i < end; i++)
+		on += b->owner[i] == want;
+	return on;
+}
+
+/* Runs on a private stack: one block home; counts what the system holds of it. */
+static long block_to_system(void *arg)
+{
+	struct migrate_args *a = arg;
+	struct hmm_block *b = hmm_block_find(&emu.table, a->start);
+	unsigned int i = hmm_block_index(a->start);
+	unsigned int n = (unsigned int)((a->end - a->start) >> HMM_PAGE_SHIFT);
+	uint64_t *map = os_alloc(n * sizeof(*map));
+	long on = 0;
+	int err = map ? 0 : -ENOMEM;
+
+	if (!err && b)
+		err = emu_block_home(b, i, i + n, a->streaming);
+	if (!err)
+		err = os_pagemap(a->start, n, map);
+	for (unsigned int p = 0; !err && p < n; p++)
+		on += !!(map[p] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP));
+	os_free(map, n * sizeof(*map));
+	return err ? err : on;
+}
+
+static long check_on_stack(void *arg)
+{
+	struct migrate_args *a = arg;
+
+	return a->device ? emu_check_range(a->start, a->end) : check_mapped(a->start, a->end);
+}
+
+long emu_migrate(uintptr_t start, uintptr_t end, int target)
+{
+	struct migrate_args a = {
+		.start = start,
+		.end = end,
+		.device = target < 0 ? NULL : &emu.device[target],
+		.streaming = end - start >= STREAM_BYTES,
+	};
+	long total = 0, n;
+
+	if (a.device && !emu_device_up(a.device))
+		return -ENODEV;
+	n = os_enter(check_on_stack, &a, sizeof(a));
+	if (n < 0)
+		return n;
+	for (; start < end; start = a.end) {
+		a.start = start;
+		a.end = (start & ~(HMM_BLOCK_BYTES - 1)) + HMM_BLOCK_BYTES;
+		if (a.end > end)
+			a.end = end;
+		n = os_enter(a.device ? block_to_device : block_to_system, &a, sizeof(a));
+		if (n < 0)
+			return n;
+		total += n;
+	}
+	return total;
+}
+
+static void query_page(uintptr_t addr, uint64_t map, const struct os_vma *v,
+		       struct hmm_page_status *s)
+{
+	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+	unsigned int i = hmm_block_index(addr);
+
+	*s = (struct hmm_page_status){ .location = HMM_NOT_POPULATED, .node = -1 };
+	if (v->kind == OS_VMA_SHARED)
+		s->flags |= HMM_PAGE_SHARED;
+	for (unsigned int d = 0; d < emu.devices; d++)
+		if (emu_remote_contains(&emu.device[d], addr))
+			s->flags |= HMM_PAGE_REMOTE;
+	if (b && b->owner[i]) {
+		s->location = b->owner[i] - 1;
+		return;
+	}
+	if (map & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP))
+		s->location = HMM_SYSTEM;
+	if (b && hmm_bits_test(&b->pinned, i))
+		s->flags |= HMM_PAGE_PINNED;
+}
+
+struct query_args {
+	uintptr_t start;
+	unsigned int pages;
+	struct hmm_page_status *out; /* of the runtime */
+};
+
+static long query_on_stack(void *arg)
+{
+	struct query_args *q = arg;
+	uint64_t *map = os_alloc(q->pages * sizeof(*map));
+	struct os_vma v = { 0 };
+	int err = map ? os_pagemap(q->start, q->pages, map) : -ENOMEM;
+
+	for (unsigned int p = 0; !err && p < q->pages; p++) {
+		uintptr_t addr = q->start + p * HMM_PAGE_BYTES;
+
+		if (addr >= v.end && os_vma_find(addr, &v))
+			err = -EFAULT;
+		else if (v.start > addr)
+			err = -EFAULT;
+		else
+			query_page(addr, map[p], &v, &q->out[p]);
+	}
+	os_free(map, q->pages * sizeof(*map));
+	return err;
+}
+
+int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status)
+{
+	const size_t bytes = HMM_BLOCK_PAGES * sizeof(*status);
+	struct hmm_page_status *out = os_alloc(bytes);
+	long err = out ? 0 : -ENOMEM;
+
+	if (!err) {
+		struct migrate_args a = { .start = start, .end = end };
+
+		err = os_enter(check_on_stack, &a, sizeof(a));
+	}
+	while (!err && start < end) {
+		size_t n = (end - start) >> HMM_PAGE_SHIFT;
+		struct query_args q = { start, HMM_BLOCK_PAGES, out };
+
+		if (n < q.pages)
+			q.pages = (unsigned int)n;
+		err = os_enter(query_on_stack, &q, sizeof(q));
+		for (size_t p = 0; !err && p < q.pages; p++)
+			*status++ = out[p];
+		start += q.pages * HMM_PAGE_BYTES;
+	}
+	os_free(out, bytes);
+	return (int)err;
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Memory that stays with the CPU. A shared mapping cannot migrate, so the engine maps
+ * the same file at the same address: one copy, coherent. A read-only private file
+ * mapping (constants, code) is copied; nobody writes it.
+ *
+ * Neither kind reports what the application does to it, so both are looked at again
+ * before each launch.
+ */
+#include "emulated/emu.h"
+#include "os/arena.h"
+#include "os/enter.h"
+#include "os/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+struct emu_remote {
+	struct emu_remote *next;
+	uintptr_t start, end;
+	uint64_t offset, inode;
+	uint32_t major, minor;
+	bool write;
+};
+
+static struct os_mutex list_lock; /* leaf; the lists of all devices */
+
+static void put_hex(char **p, uintptr_t n)
+{
+	int shift = 60;
+
+	while (shift && !(n >> shift & 15))
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		*(*p)++ = "0123456789abcdef"[n >> shift & 15];
+}
+
+static bool same_file(int fd, const struct os_vma *v)
+{
+	struct stat st;
+
+	/* Device numbers of stacked filesystems differ between stat and maps. */
+	return !os_syscall2(SYS_fstat, fd, &st) && st.st_ino == v->inode;
+}
+
+static int open_if_same(const char *path, const struct os_vma *v)
+{
+	int flags = (v->write ? O_RDWR : O_RDONLY) | O_CLOEXEC;
+	int fd = (int)os_syscall4(SYS_openat, AT_FDCWD, path, flags, 0);
+
+	if (fd >= 0 && !same_file(fd, v)) {
+		os_close(fd);
+		return -ENOENT;
+	}
+	return fd;
+}
+
+/* Deleted files and memfds have no path; a descriptor of this process may be left. */
+static int open_by_descriptor(const struct os_vma *v)
+{
+	for (int n = 0; n < 1024; n++) {
+		struct stat st;
+		int flags;
+
+		if (os_syscall2(SYS_fstat, n, &st) || st.st_ino != v->inode ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		flags = (int)os_syscall2(SYS_fcntl, n, F_GETFL);
+		if (v->write && (flags & O_ACCMODE) != O_RDWR)
+			continue;
+		return (int)os_syscall3(SYS_fcntl, n, F_DUPFD_CLOEXEC, 0);
+	}
+	return -ENOENT;
+}
+
+static int open_file_of(const struct os_vma *v)
+{
+	char path[64] = "/proc/self/map_files/", *p = path + 21;
+	int fd;
+
+	if (v->path[0] == '/') {
+		fd = open_if_same(v->path, v);
+		if (fd >= 0)
+			return fd;
+	}
+	put_hex(&p, v->start);
+	*p++ = '-';
+	put_hex(&p, v->end);
+	*p = 0;
+	fd = open_if_same(path, v);
+	return fd >= 0 ? fd : open_by_descriptor(v);
+}
+
+int emu_remote_map(struct emu_device *d, const struct os_vma *v)
+{
+	struct hmm_engine_msg msg = {
+		.magic = HMM_ENGINE_MAGIC,
+		.op = HMM_ENGINE_MAP_FILE,
+		.start = v->start,
+		.length = v->end - v->start,
+		.offset = v->offset,
+		.prot = PROT_READ | (v->write ? PROT_WRITE : 0),
+	};
+	struct emu_remote *r;
+	int fd, err;
+
+	if (emu_remote_contains(d, v->start))
+		return 0; /* two threads of the device came here together */
+	r = os_alloc(sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	fd = open_file_of(v);
+	err = fd < 0 ? fd : emu_engine_request(d, &msg, fd);
+	if (fd >= 0)
+		os_close(fd);
+	if (err) {
+		os_free(r, sizeof(*r));
+		return err;
+	}
+	*r = (struct emu_remote){ NULL, v->start, v->end, v->offset, v->inode,
+				  v->major, v->minor, v->write };
+	os_mutex_lock(&list_lock);
+	r->next = d->remotes;
+	d->remotes = r;
+	os_mutex_unlock(&list_lock);
+	emu_count(d, EMU_REMOTE, (v->end - v->start) >> HMM_PAGE_SHIFT);
+	uffd_wake(d->uffd, v->start, v->end - v->start);
+	return 0;
+}
+
+bool emu_remote_contains(struct emu_device *d, uintptr_t addr)
+{
+	struct emu_remote *r;
+
+	os_mutex_lock(&list_lock);
+	for (r = d->remotes; r && (addr < r->start || addr >= r->end); r = r->next)
+		;
+	os_mutex_unlock(&list_lock);
+	return r != NULL;
+}
+
+static bool still_there(const struct emu_remote *r)
+{
+	struct os_vma v;
+
+	return !os_vma_find(r->start, &v) && v.start == r->start && v.end == r->end &&
+	       v.kind == OS_VMA_SHARED && v.inode == r->inode && v.offset == r->offset &&
+	       v.major == r->major && v.minor == r->minor && v.write == r->write;
+}
+
+static void unmap(struct emu_device *d, struct emu_remote *r)
+{
+	struct hmm_engine_msg msg = {
+		.magic = HMM_ENGINE_MAGIC,
+		.op = HMM_ENGINE_UNMAP_FILE,
+		.start = r->start,
+		.length = r->end - r->start,
+	};
+
+	emu_engine_request(d, &msg, -1);
+	os_free(r, sizeof(*r));
+}
+
+/* Copies of read-only memory: made again when they are touched again. */
+static void drop_copies(struct emu_device *d)
+{
+	struct hmm_block *b;
+
+	for (uintptr_t at = 0; (b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS));
+	     at = b->start + HMM_BLOCK_BYTES) {
+		struct hmm_bits *copies = &b->dev[d->index].copies;
+		unsigned int i = 0;
+
+		if (hmm_bits_find(copies, 0, HMM_BLOCK_PAGES, true) == HMM_BLOCK_PAGES)
+			continue;
+		os_mutex_lock(&b->lock);
+		while ((i = hmm_bits_find(copies, i, HMM_BLOCK_PAGES, true)) < HMM_BLOCK_PAGES)
+			emu_frames_free(b, d, i, i + 1);
+		os_mutex_unlock(&b->lock);
+	}
+}
+
+static long revalidate_on_stack(void *arg)
+{
+	struct emu_device *d = *(struct emu_device **)arg;
+	struct emu_remote *r, **link, *gone = NULL;
+
+	os_mutex_lock(&list_lock);
+	for (link = &d->remotes; (r = *link);) {
+		if (still_there(r)) {
+			link = &r->next;
+			continue;
+		}
+		*link = r->next;
+		r->next = gone;
+		gone = r;
+	}
+	os_mutex_unlock(&list_lock);
+	while ((r = gone)) {
+		gone = r->next;
+		unmap(d, r);
+	}
+	os_read_lock(&emu.mirror);
+	drop_copies(d);
+	os_read_unlock(&emu.mirror);
+	return 0;
+}
+
+void emu_remote_revalidate(struct emu_device *d)
+{
+	os_enter(revalidate_on_stack, &d, sizeof(d));
+}
+
+void emu_remote_forget(struct emu_device *d)
+{
+	struct emu_remote *r;
+
+	os_mutex_lock(&list_lock);
+	while ((r = d->remotes)) {
+		d->remotes = r->next;
+		os_free(r, sizeof(*r));
+	}
+	os_mutex_unlock(&list_lock);
+}
+
+int emu_copy_read_only(struct emu_device *d, const struct os_vma *v, uintptr_t addr)
+{
+	struct hmm_block *b = hmm_block_get(&emu.table, addr);
+	unsigned int i = hmm_block_index(addr);
+	size_t done;
+	int err;
+
+	(void)v;
+	if (!b)
+		return -ENOMEM;
+	os_read_lock(&emu.mirror);
+	err = emu_reserve(d, 1);
+	if (!err) {
+		os_mutex_lock(&b->lock);
+		err = uffd_copy(d->uffd, addr, (void *)addr, HMM_PAGE_BYTES, UFFDIO_COPY_MODE_WP,
+				&done);
+		if (!err) {
+			hmm_bits_set(&b->dev[d->index].frames, i);
+			hmm_bits_set(&b->dev[d->index].copies, i);
+			hmm_lru_touch(&emu.table, b, d->index);
+		} else {
+			emu_unreserve(d, 1);
+			if (err == -EEXIST && !hmm_bits_test(&b->dev[d->index].copies, i))
+				emu_frames_free(b, d, i, i + 1); /* a frame kept for reuse */
+		}
+		os_mutex_unlock(&b->lock);
+	}
+	os_read_unlock(&emu.mirror);
+	if (err == EMU_NO_ROOM || err == EMU_DRAIN || err == -EEXIST) {
+		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES); /* it faults again */
+		if (err != -EEXIST)
+			emu_events_drain();
+		return 0;
+	}
+	return err;
+}

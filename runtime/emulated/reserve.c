@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Device memory runs full: frames that are only kept for reuse go first, then the
+ * pages of the least recently used block go home.
+ */
+#include "emulated/emu.h"
+
+#include <errno.h>
+
+static bool promise(struct emu_device *d, unsigned int pages)
+{
+	int64_t now = atomic_load(&d->frames);
+
+	do {
+		if (now + pages > (int64_t)d->capacity)
+			return false;
+	} while (!atomic_compare_exchange_weak(&d->frames, &now, now + pages));
+	return true;
+}
+
+void emu_unreserve(struct emu_device *d, unsigned int pages)
+{
+	atomic_fetch_sub(&d->frames, pages);
+}
+
+/* Locking: b->lock. */
+static void free_recycled(struct hmm_block *b, struct emu_device *d)
+{
+	struct hmm_block_device *n = &b->dev[d->index];
+	uint8_t owner = HMM_OWNER_DEVICE(d->index);
+
+	for (unsigned int i = 0; i < HMM_BLOCK_PAGES; i++) {
+		unsigned int stop = i;
+
+		while (stop < HMM_BLOCK_PAGES && b->owner[stop] != owner)
+			stop++;
+		if (stop > i)
+			emu_frames_free(b, d, i, stop);
+		i = stop;
+	}
+	hmm_bits_clear_range(&n->copies, 0, HMM_BLOCK_PAGES);
+}
+
+/* Locking: b->lock. */
+static int evict(struct hmm_block *b, struct emu_device *d)
+{
+	unsigned int before = b->dev[d->index].resident;
+	int err = emu_to_system(b, d, 0, HMM_BLOCK_PAGES, false);
+	unsigned int after = b->dev[d->index].resident;
+
+	emu_count(d, EMU_EVICTED, before - after);
+	free_recycled(b, d);
+	/* Pages that would not leave must not be the next victim again. */
+	if (after)
+		hmm_lru_touch(&emu.table, b, d->index);
+	if (err)
+		return err;
+	return before == after ? EMU_NO_ROOM : 0;
+}
+
+int emu_reserve(struct emu_device *d, unsigned int pages)
+{
+	if (pages > d->capacity)
+		return -ENOMEM;
+	while (!promise(d, pages)) {
+		struct hmm_block *b = hmm_lru_victim(&emu.table, d->index, true, 0);
+		int err = 0;
+
+		if (b) {
+			free_recycled(b, d);
+		} else {
+			b = hmm_lru_victim(&emu.table, d->index, false, 0);
+			if (!b)
+				return EMU_NO_ROOM;
+			err = evict(b, d);
+		}
+		os_mutex_unlock(&b->lock);
+		if (err)
+			return err;
+	}
+	return 0;
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT
+/* Pages of one block from the system to a device, between devices, and home. */
+#include "emulated/emu.h"
+#include "os/sys.h"
+
+#include <errno.h>
+
+#define PUNCH_PAGES 16 /* up to here freeing the frames is cheaper than an agent's round trip */
+
+static int track_client(struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	const uint64_t modes = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP;
+
+	while ((i = hmm_bits_find(&b->registered, i, end, false)) < end) {
+		unsigned int stop = hmm_bits_find(&b->registered, i, end, true);
+		int err = uffd_register(emu.client, hmm_block_addr(b, i),
+					(stop - i) * HMM_PAGE_BYTES, modes);
+
+		if (err)
+			return err == -EBUSY ? -EOPNOTSUPP : err == -EINVAL ? -EFAULT : err;
+		hmm_bits_set_range(&b->registered, i, stop);
+		i = stop;
+	}
+	return 0;
+}
+
+static void mark_read_only(struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	struct os_vma vma;
+
+	for (; i < end; i++) {
+		if (os_vma_find(hmm_block_addr(b, i), &vma) || vma.write)
+			hmm_bits_clear(&b->read_only, i);
+		else
+			hmm_bits_set(&b->read_only, i);
+	}
+}
+
+static void arrived(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		    unsigned int *used)
+{
+	for (unsigned int p = i; p < end; p++) {
+		if (!hmm_bits_test(&b->dev[d->index].frames, p)) {
+			hmm_bits_set(&b->dev[d->index].frames, p);
+			++*used;
+		}
+		hmm_block_set_owner(b, p, HMM_OWNER_DEVICE(d->index));
+	}
+	b->moved_at = os_now_ns();
+	emu_count(d, EMU_TO_DEVICE, end - i);
+}
+
+static int from_system(struct hmm_block *b, struct emu_device *d, unsigned int i,
+		       unsigned int end, bool exclusive, bool streaming, unsigned int *used)
+{
+	struct hmm_bits out;
+	int err = emu_detach(b, d, i, end, exclusive, streaming, &out);
+
+	while ((i = hmm_bits_find(&out, i, end, true)) < end) {
+		unsigned int stop = hmm_bits_find(&out, i, end, false);
+
+		if (exclusive)
+			mark_read_only(b, i, stop);
+		else
+			hmm_bits_clear_range(&b->read_only, i, stop);
+		arrived(b, d, i, stop, used);
+		i = stop;
+	}
+	return err;
+}
+
+static int from_device(struct hmm_block *b, struct emu_device *from, struct emu_device *d,
+		       unsigned int i, unsigned int end, bool streaming, unsigned int *used)
+{
+	char *dst = emu_alias(b, d->index, i), *src = emu_alias(b, from->index, i);
+
+	if (!dst || !src)
+		return -ENOMEM;
+	emu_engine_zap(b, from, i, end);
+	if (streaming)
+		os_copy_streaming(dst, src, (end - i) * HMM_PAGE_BYTES);
+	else
+		os_copy(dst, src, (end - i) * HMM_PAGE_BYTES);
+	arrived(b, d, i, end, used);
+	return 0;
+}
+
+int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		  bool exclusive, bool streaming, unsigned int *used)
+{
+	unsigned int first = i;
+	int err = track_client(b, i, end);
+
+	while (!err && i < end) {
+		uint8_t owner = b->owner[i];
+		unsigned int stop = hmm_block_owner_run(b, i, end, owner);
+
+		if (owner == HMM_OWNER_SYSTEM)
+			err = from_system(b, d, i, stop, exclusive, streaming, used);
+		else if (owner != HMM_OWNER_DEVICE(d->index))
+			err = from_device(b, &emu.device[owner - 1], d, i, stop, streaming, used);
+		i = stop;
+	}
+	for (i = first; i < end; i++) {
+		unsigned int stop =
+			hmm_block_owner_run(b, i, end, HMM_OWNER_DEVICE(d->index));
+
+		emu_engine_map(b, d, i, stop);
+		i = stop;
+	}
+	hmm_lru_touch(&emu.table, b, d->index);
+	return err;
+}
+
+/* The mapping of these pages is gone, or someone filled them: the device copy is void. */
+static void left(struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	for (; i < end; i++) {
+		hmm_block_set_owner(b, i, HMM_OWNER_SYSTEM);
+		hmm_bits_clear(&b->read_only, i);
+	}
+}
+
+/* One page that cannot move into its mapping: read-only, mlocked, gone. */
+static int fill_one(struct hmm_block *b, unsigned int i, const char *src)
+{
+	size_t done;
+	int err = uffd_copy(emu.client, hmm_block_addr(b, i), src, HMM_PAGE_BYTES, 0, &done);
+
+	if (err == -EAGAIN)
+		return EMU_DRAIN;
+	if (err == -ENOMEM)
+		return err;
+	return 0; /* done, or -EEXIST, -ENOENT, -EINVAL: nothing to fill any more */
+}
+
+/*
+ * Frames of [i, end) into the client: moved from staging, or copied from @src where
+ * moving is not to be had. *stop: how far it came.
+ */
+static int fill(struct hmm_block *b, unsigned int i, unsigned int end, char *src,
+		unsigned int first, bool move, unsigned int *stop)
+{
+	unsigned int chunk = end - i, tries = 0;
+	int err = 0;
+
+	while (!err && i < end) {
+		unsigned int n = chunk < end - i ? chunk : end - i;
+		char *from = src + (size_t)(i - first) * HMM_PAGE_BYTES;
+		size_t done;
+
+		err = move ? uffd_move(emu.client, hmm_block_addr(b, i), (uintptr_t)from,
+				       n * HMM_PAGE_BYTES, 0, &done) :
+			     uffd_copy(emu.client, hmm_block_addr(b, i), from,
+				       n * HMM_PAGE_BYTES, 0, &done);
+		n = (unsigned int)(done / HMM_PAGE_BYTES);
+		left(b, i, i + n);
+		if (move)
+			hmm_bits_clear_range(&b->staged, i, i + n);
+		i += n;
+		if (!err || n) {
+			err = 0;
+			tries = 0;
+			continue;
+		}
+		if (err == -EAGAIN) {
+			err = ++tries < 4 ? 0 : EMU_DRAIN;
+			continue;
+		}
+		if (err == -ENOMEM)
+			continue;
+		if (chunk > 1) {
+			chunk = chunk > 8 ? chunk / 8 : 1;
+			err = 0;
+			continue;
+		}
+		err = fill_one(b, i, from);
+		if (!err)
+			left(b, i, i + 1), i++;
+	}
+	*stop = i;
+	return err;
+}
+
+/* Its frames are punched out but the page did not get home: put the bytes back. */
+static void restore(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
+{
+	os_copy(emu_alias(b, d->index, i), emu_staging(b, i), (end - i) * HMM_PAGE_BYTES);
+	hmm_bits_set_range(&b->dev[d->index].frames, i, end);
+	atomic_fetch_add(&d->frames, end - i);
+	hmm_lru_touch(&emu.table, b, d->index);
+}
+
+static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		    bool streaming)
+{
+	bool move = emu.move, punch = move && end - i <= PUNCH_PAGES && emu_device_up(d);
+	char *alias = emu_alias(b, d->index, i);
+	char *src = move ? emu_staging(b, i) : alias;
+	unsigned int stop;
+	int err;
+
+	if (!alias || !src)
+		return -ENOMEM;
+	if (punch) {
+		/* Device stores stop here, device loads when the frames go. */
+		emu_engine_track(b, d);
+		if (!(emu.test_skip & EMU_SKIP_DEVICE_FENCE))
+			uffd_protect(d->uffd, hmm_block_addr(b, i), (end - i) * HMM_PAGE_BYTES,
+				     true);
+	} else {
+		emu_engine_zap(b, d, i, end);
+	}
+	if (move) {
+		if (streaming)
+			os_copy_streaming(src, alias, (end - i) * HMM_PAGE_BYTES);
+		else
+			os_copy(src, alias, (end - i) * HMM_PAGE_BYTES);
+		hmm_bits_set_range(&b->staged, i, end);
+	}
+	if (punch)
+		emu_frames_free(b, d, i, end);
+	err = fill(b, i, end, src, i, move, &stop);
+	if (stop < end && punch)
+		restore(b, d, stop, end);
+	emu_count(d, EMU_TO_SYSTEM, stop - i);
+	if (stop > i)
+		b->moved_at = os_now_ns();
+	return err;
+}
+
+int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		  bool streaming)
+{
+	uint8_t owner = HMM_OWNER_DEVICE(d->index);
+	int err = 0;
+
+	for (; !err && i < end; i++) {
+		unsigned int stop;
+
+		if (b->owner[i] != owner)
+			continue;
+		stop = hmm_block_owner_run(b, i, end, owner);
+		err = run_home(b, d, i, stop, streaming);
+		i = stop - 1;
+	}
+	return err;
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+/* One front-end connection: read a request, do it, answer; until it closes. */
+#include "engine/cl_serve.h"
+#include "engine/cl_engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct connection {
+	int fd;
+	cl_command_queue queue; /* made by the first launch */
+	char *in;
+	size_t in_capacity;
+	struct cl_reply reply;
+};
+
+static int read_all(int fd, void *to, size_t length)
+{
+	for (size_t done = 0; done < length;) {
+		ssize_t n = read(fd, (char *)to + done, length - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -EPIPE;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int send_all(int fd, const void *from, size_t length, int flags)
+{
+	for (size_t done = 0; done < length;) {
+		ssize_t n = send(fd, (const char *)from + done, length - done,
+				 MSG_NOSIGNAL | flags);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -EPIPE;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+void *cl_reply_add(struct cl_reply *r, size_t bytes)
+{
+	void *at;
+
+	if (bytes > CL_WIRE_MAX - r->length) {
+		r->status = CL_OUT_OF_HOST_MEMORY;
+		return NULL;
+	}
+	if (r->length + bytes > r->capacity) {
+		size_t capacity = r->capacity ? r->capacity : 4096;
+		char *data;
+
+		while (capacity < r->length + bytes)
+			capacity *= 2;
+		data = realloc(r->data, capacity);
+		if (!data) {
+			r->status = CL_OUT_OF_HOST_MEMORY;
+			return NULL;
+		}
+		r->data = data;
+		r->capacity = capacity;
+	}
+	at = r->data + r->length;
+	memset(at, 0, bytes);
+	r->length += bytes;
+	return at;
+}
+
+static void do_launch(struct connection *c)
+{
+	const struct cl_engine *e = cl_engine_get(&c->reply.status);
+
+	if (!e)
+		return;
+	if (!c->queue)
+		c->queue = clCreateCommandQueue(e->context, e->device, 0, &c->reply.status);
+	if (!c->queue)
+		return;
+	cl_crash_watch(c->fd);
+	cl_do_launch(c->queue, (const void *)c->in, &c->reply);
+	cl_crash_unwatch(c->fd);
+}
+
+static void dispatch(struct connection *c, uint32_t op)
+{
+	const void *q = c->in;
+
+	switch (op) {
+	case CL_WIRE_DEVICE_INFO:
+		cl_do_device_info(q, &c->reply);
+		break;
+	case CL_WIRE_BUILD:
+		cl_do_build(q, &c->reply);
+		break;
+	case CL_WIRE_RELEASE:
+		cl_do_release(q);
+		break;
+	case CL_WIRE_KERNEL:
+		cl_do_kernel(q, &c->reply);
+		break;
+	case CL_WIRE_LAUNCH:
+		do_launch(c);
+		break;
+	}
+}
+
+static int receive(struct connection *c, struct cl_wire_head *head)
+{
+	int err = read_all(c->fd, head, sizeof(*head));
+
+	if (err)
+		return err;
+	if (head->magic != CL_WIRE_MAGIC || head->length > CL_WIRE_MAX)
+		return -EINVAL;
+	if (head->length > c->in_capacity) {
+		free(c->in);
+		c->in_capacity = 0;
+		c->in = malloc(head->length);
+		if (!c->in)
+			return -ENOMEM;
+		c->in_capacity = head->length;
+	}
+	err = read_all(c->fd, c->in, head->length);
+	return err ? err : cl_wire_check(head->op, c->in, head->length);
+}
+
+static int answer(struct connection *c, struct cl_wire_head *head)
+{
+	int err;
+
+	head->status = c->reply.status;
+	head->length = (uint32_t)c->reply.length;
+	err = send_all(c->fd, head, sizeof(*head), head->length ? MSG_MORE : 0);
+	return err ? err : send_all(c->fd, c->reply.data, head->length, 0);
+}
+
+void engine_cl_serve(int fd)
+{
+	struct connection c = { .fd = fd };
+	struct cl_wire_head head;
+
+	while (!receive(&c, &head)) {
+		c.reply.status = CL_SUCCESS;
+		c.reply.length = 0;
+		dispatch(&c, head.op);
+		if (answer(&c, &head))
+			break;
+	}
+	if (c.queue)
+		clReleaseCommandQueue(c.queue);
+	free(c.in);
+	free(c.reply.data);
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+/* hmm-engine: started by libhmm, never by hand. */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct engine engine = { .memory_fd = -1, .uffd = -1, .shared_fd = -1 };
+
+static int parse(int argc, char **argv, struct engine_options *o)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+
+		if (!strcmp(argv[i], "--user-mode-only")) {
+			o->user_only = true;
+			continue;
+		}
+		if (!value)
+			return -EINVAL;
+		if (!strcmp(argv[i], "--client"))
+			o->client = atoi(value);
+		else if (!strcmp(argv[i], "--device"))
+			o->device = atoi(value);
+		else if (!strcmp(argv[i], "--bytes"))
+			o->bytes = strtoull(value, NULL, 0);
+		else
+			return -EINVAL;
+		i++;
+	}
+	return o->client > 0 ? 0 : -EINVAL;
+}
+
+static int make_shared(void)
+{
+	void *p;
+
+	engine.shared_fd = memfd_create("hmm-engine", MFD_CLOEXEC);
+	if (engine.shared_fd < 0 || ftruncate(engine.shared_fd, HMM_ENGINE_SHARED_BYTES))
+		return -errno;
+	p = mmap(NULL, HMM_ENGINE_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+		 engine.shared_fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	engine.shared = p;
+	engine.shared->magic = HMM_ENGINE_MAGIC;
+	engine.shared->proto = HMM_ENGINE_PROTO;
+	return 0;
+}
+
+static int send_hello(struct hmm_engine_hello *hello)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(3 * sizeof(int))];
+	} control = { 0 };
+	int fds[3] = { engine.memory_fd, engine.uffd, engine.shared_fd };
+	struct iovec iov = { hello, sizeof(*hello) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (!hello->error) {
+		struct cmsghdr *c;
+
+		m.msg_control = control.bytes;
+		m.msg_controllen = sizeof(control.bytes);
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(fds));
+		memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	}
+	return sendmsg(HMM_ENGINE_CTL_FD, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct hmm_engine_hello hello = { .magic = HMM_ENGINE_MAGIC, .proto = HMM_ENGINE_PROTO };
+
+	if (parse(argc, argv, &engine.opts) || fcntl(HMM_ENGINE_CTL_FD, F_GETFD) < 0) {
+		fprintf(stderr, "hmm-engine is started by libhmm; see hmm(7)\n");
+		return 2;
+	}
+	engine_relayout(argv);
+	prctl(PR_SET_NAME, "hmm-engine");
+	fcntl(HMM_ENGINE_CTL_FD, F_SETFD, FD_CLOEXEC);
+	hello.pid = (uint32_t)getpid();
+	hello.error = engine_memory_init(&hello.uffd_features);
+	if (!hello.error)
+		hello.error = make_shared();
+	if (!hello.error)
+		hello.error = engine_service_start();
+	hello.n_windows = engine.n_windows;
+	for (unsigned int i = 0; i < engine.n_windows; i++) {
+		hello.window[i].start = engine.window[i].start;
+		hello.window[i].end = engine.window[i].end;
+	}
+	if (send_hello(&hello) || hello.error)
+		return 1;
+	engine_control_loop();
+	_exit(0);
+}
