@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# All tests, from a bare Debian: installs what is missing, builds, runs, and ends with the
+# runner's own summary.
+#
+#   tests/run.sh [--quick] [--full] [--scale N]
+#
+#   --quick    leave out what needs a virtual machine
+#   --full     the long runs: counts times ten
+#   --scale N  counts of the stress tests times N
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scale=1
+while [ $# -gt 0 ]; do
+	case $1 in
+	--quick) ;; # nothing needs a virtual machine yet
+	--full) scale=10 ;;
+	--scale) scale=${2:?--scale wants a number}; shift ;;
+	*) sed -n '3,12p' "$0" >&2; exit 2 ;;
+	esac
+	shift
+done
+export HMM_TEST_SCALE=$scale
+
+scripts/setup.sh g++ libcunit1-dev clinfo python3-pyopencl python3-numpy shellcheck codespell \
+	clang-tidy git util-linux
+echo "== counts times $scale, as $(id -un), Linux $(uname -r)"
+
+cmake --preset default >/dev/null
+cmake --build build
+scripts/check build
+
+# The engine keeps its addresses free for the client's, so only the library and the tests are
+# built with sanitizers.
+cmake --preset asan >/dev/null
+cmake --build build-asan
+
+status=0
+echo "== with AddressSanitizer and UndefinedBehaviorSanitizer"
+ctest --test-dir build-asan --output-on-failure -L asan || status=1
+if [ "$(id -u)" -eq 0 ]; then
+	echo "== as an ordinary user, with user-mode faults only"
+	home=$(mktemp -d)
+	chown 65534:65534 "$home"
+	setpriv --reuid=65534 --regid=65534 --clear-groups env HOME="$home" \
+		HMM_TEST_SCALE="$scale" build/bin/../tests/as-user.sh "$PWD/build" || status=1
+	rm -rf "$home"
+fi
+echo "== all tests"
+ctest --test-dir build --output-on-failure || status=1
+exit $status
