@@ -44,7 +44,8 @@ if [ "$(id -u)" -eq 0 ]; then
 	home=$(mktemp -d)
 	chown 65534:65534 "$home"
 	setpriv --reuid=65534 --regid=65534 --clear-groups env HOME="$home" \
-		HMM_TEST_SCALE="$scale" build/bin/../tests/as-user.sh "$PWD/build" || status=1
+		HMM_TEST_SCALE="$scale" ctest --test-dir build --output-on-failure -L user ||
+		status=1
 	rm -rf "$home"
 fi
 echo "== all tests"

@@ -65,7 +65,7 @@ static void drop_range(uintptr_t start, uintptr_t end, bool unmapped)
 /* Locking: mirror exclusively. True when something was read. */
 static bool read_message(uintptr_t self_start, uintptr_t self_end)
 {
-	struct uffd_msg m;
+	struct uffd_msg m = { 0 };
 
 	if (n_pending == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
 		return false;

@@ -164,7 +164,7 @@ static void serve_queue(void)
 
 static void serve_device(struct emu_device *d)
 {
-	struct uffd_msg m;
+	struct uffd_msg m = { 0 };
 
 	if (emu_device_up(d) && os_read(d->uffd, &m, sizeof(m)) == sizeof(m) &&
 	    m.event == UFFD_EVENT_PAGEFAULT)

@@ -40,7 +40,7 @@ static void put_hex(char **p, uintptr_t n)
 
 static bool same_file(int fd, const struct os_vma *v)
 {
-	struct stat st;
+	struct stat st = { 0 };
 
 	/* Device numbers of stacked filesystems differ between stat and maps. */
 	return !os_syscall2(SYS_fstat, fd, &st) && st.st_ino == v->inode;
@@ -62,7 +62,7 @@ static int open_if_same(const char *path, const struct os_vma *v)
 static int open_by_descriptor(const struct os_vma *v)
 {
 	for (int n = 0; n < 1024; n++) {
-		struct stat st;
+		struct stat st = { 0 };
 		int flags;
 
 		if (os_syscall2(SYS_fstat, n, &st) || st.st_ino != v->inode ||
