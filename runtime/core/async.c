@@ -2,6 +2,7 @@
 /* hmm_migrate_async(): one thread works requests off in their order. */
 #include "core/async.h"
 #include "core/process.h"
+#include "os/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +48,7 @@ static struct request *take(void)
 	return r;
 }
 
-static void *worker(void *unused)
+static void worker(void *unused)
 {
 	struct request *r;
 
@@ -61,7 +62,6 @@ static void *worker(void *unused)
 		close(r->fence);
 		free(r);
 	}
-	return NULL;
 }
 
 int hmm_async_submit(hmm_async_fn fn, uintptr_t start, uintptr_t end, int target, int *fence_fd)
@@ -76,7 +76,7 @@ int hmm_async_submit(hmm_async_fn fn, uintptr_t start, uintptr_t end, int target
 	*r = (struct request){ NULL, start, end, target, mine, fn };
 	pthread_mutex_lock(&async.lock);
 	if (!async.running) {
-		err = -pthread_create(&async.thread, NULL, worker, NULL);
+		err = os_thread_start(&async.thread, worker, NULL);
 		async.running = !err;
 	}
 	if (!err) {
@@ -106,7 +106,7 @@ void hmm_async_stop(void)
 	async.stop = true;
 	pthread_cond_signal(&async.more);
 	pthread_mutex_unlock(&async.lock);
-	pthread_join(async.thread, NULL);
+	os_thread_join(async.thread);
 	async.running = async.stop = false;
 }
 

@@ -206,14 +206,12 @@ static void stats(unsigned int device, struct hmm_stats *s)
 	s->resident_pages = resident(device);
 }
 
-static struct os_mutex restart_lock;
-
 /* After a device fault: the handler brought the pages home; a new engine takes over. */
 static int restart(struct emu_device *d)
 {
 	int err = 0;
 
-	os_mutex_lock(&restart_lock);
+	os_mutex_lock(&emu.restart_lock);
 	if (atomic_load(&d->state) == EMU_DEVICE_RESET) {
 		err = home(d);
 		if (!err) {
@@ -224,7 +222,7 @@ static int restart(struct emu_device *d)
 			emu_kick(); /* handlers watch the new descriptors */
 		}
 	}
-	os_mutex_unlock(&restart_lock);
+	os_mutex_unlock(&emu.restart_lock);
 	return err;
 }
 

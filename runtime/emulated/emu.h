@@ -75,6 +75,9 @@ struct emu {
 	struct hmm_window cpu_window, device_window;
 	_Atomic uint32_t hold; /* forks under way: nothing goes to a device */
 	_Atomic uint64_t staged_pages; /* frames kept in staging slots */
+	/* In here, so that a forked child starts with all of them free. */
+	struct os_mutex windows_lock, remote_lock; /* leaves */
+	struct os_mutex guard_lock, restart_lock;  /* outer */
 	unsigned int test_skip; /* fences left out: negative controls of the tests */
 };
 
@@ -159,8 +162,6 @@ void emu_discarder_stop(void);
 
 /* handlers.c */
 int emu_handlers_start(void);
-int emu_thread_start(unsigned long *thread, void (*fn)(void *), void *arg);
-void emu_thread_join(unsigned long thread);
 void emu_handlers_stop(void);
 void emu_handlers_forget(void); /* in a forked child */
 void emu_queue_fault(int device, const struct uffd_msg *msg); /* device -1: the client's */

@@ -129,6 +129,8 @@ static int receive_hello(int fd, struct hmm_engine_hello *hello, int fds[3])
 		return -EPROTO;
 	if (hello->error)
 		return hello->error;
+	if (m.msg_flags & MSG_CTRUNC)
+		return -EMFILE; /* no room for its descriptors here */
 	c = CMSG_FIRSTHDR(&m);
 	if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(3 * sizeof(int)))
 		return -EPROTO;

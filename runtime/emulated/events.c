@@ -9,8 +9,8 @@
  * The same descriptor delivers the CPU's faults; those are queued for the handlers.
  */
 #include "emulated/emu.h"
-#include "os/arena.h"
 #include "os/sys.h"
+#include "os/thread.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -206,7 +206,7 @@ void emu_discard(uintptr_t start, size_t len)
 
 int emu_discarder_start(void)
 {
-	return emu_thread_start(&discarder.thread, discard_loop, NULL);
+	return os_thread_start(&discarder.thread, discard_loop, NULL);
 }
 
 void emu_discarder_stop(void)
@@ -216,7 +216,7 @@ void emu_discarder_stop(void)
 	discarder.stop = 1;
 	__atomic_store_n(&discarder.go, 1, __ATOMIC_RELEASE);
 	os_futex_wake(&discarder.go, 1, false);
-	emu_thread_join(discarder.thread);
+	os_thread_join(discarder.thread);
 	discarder.thread = 0;
 	discarder.stop = discarder.go = 0;
 }

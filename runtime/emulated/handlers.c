@@ -8,19 +8,17 @@
  * migratable memory.
  */
 #include "emulated/emu.h"
-#include "os/arena.h"
 #include "os/sys.h"
+#include "os/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 
 #define MAX_HANDLERS 8
-#define STACK_BYTES  (256u << 10)
 #define QUEUE_SIZE   1024u
 
 static struct {
@@ -36,73 +34,6 @@ static pthread_t handler[MAX_HANDLERS];
 static unsigned int n_handlers;
 static int kick_fd = -1;
 static _Atomic bool stopping;
-
-struct start {
-	void (*fn)(void *);
-	void *arg;
-};
-
-static void *trampoline(void *p)
-{
-	struct start s = *(struct start *)p;
-
-	os_free(p, sizeof(s));
-	s.fn(s.arg);
-	return NULL;
-}
-
-/*
- * Stacks come from the arena: they, and with them the thread local storage, never
- * migrate. They go back when the thread is joined.
- */
-static struct {
-	pthread_t thread;
-	void *stack;
-} stacks[MAX_HANDLERS + 8];
-
-int emu_thread_start(unsigned long *thread, void (*fn)(void *), void *arg)
-{
-	struct start *s = os_alloc(sizeof(*s));
-	char *stack = os_alloc(STACK_BYTES);
-	unsigned int slot = 0;
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int err = ENOMEM;
-
-	while (slot < sizeof(stacks) / sizeof(stacks[0]) - 1 && stacks[slot].stack)
-		slot++;
-	if (s && stack) {
-		*s = (struct start){ fn, arg };
-		pthread_attr_init(&attr);
-		pthread_attr_setstack(&attr, stack, STACK_BYTES);
-		/* The application's signals are not for these threads. */
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		err = pthread_create(thread, &attr, trampoline, s);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-		pthread_attr_destroy(&attr);
-	}
-	if (err) {
-		os_free(s, sizeof(*s));
-		os_free(stack, STACK_BYTES);
-		return -err;
-	}
-	stacks[slot].thread = *thread;
-	stacks[slot].stack = stack;
-	return 0;
-}
-
-void emu_thread_join(unsigned long thread)
-{
-	pthread_join(thread, NULL);
-	for (unsigned int i = 0; i < sizeof(stacks) / sizeof(stacks[0]); i++) {
-		if (!stacks[i].stack || stacks[i].thread != thread)
-			continue;
-		os_free(stacks[i].stack, STACK_BYTES);
-		stacks[i].stack = NULL;
-		break;
-	}
-}
 
 void emu_kick(void)
 {
@@ -252,7 +183,7 @@ int emu_handlers_start(void)
 		return -errno;
 	atomic_store(&stopping, false);
 	for (n_handlers = 0; n_handlers < want; n_handlers++) {
-		int err = emu_thread_start(&handler[n_handlers], handler_loop, NULL);
+		int err = os_thread_start(&handler[n_handlers], handler_loop, NULL);
 
 		if (err) {
 			emu_handlers_stop();
@@ -271,7 +202,7 @@ void emu_handlers_stop(void)
 	if (kick_fd >= 0)
 		emu_kick();
 	while (n_handlers)
-		emu_thread_join(handler[--n_handlers]);
+		os_thread_join(handler[--n_handlers]);
 	if (kick_fd >= 0)
 		os_close(kick_fd);
 	kick_fd = -1;
@@ -284,8 +215,7 @@ void emu_handlers_forget(void)
 		os_close(kick_fd);
 	kick_fd = -1;
 	n_handlers = 0;
-	for (unsigned int i = 0; i < sizeof(stacks) / sizeof(stacks[0]); i++)
-		stacks[i].stack = NULL;
+	os_thread_forget();
 	queue.head = queue.tail;
 	queue.lock.word = 0;
 }

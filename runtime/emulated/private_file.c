@@ -23,7 +23,6 @@
 #define GRACE_NS 20000000u /* a fault just before the swap is delivered within this */
 
 static struct {
-	struct os_mutex lock;
 	volatile uintptr_t start, end; /* being converted */
 	uint32_t busy;                 /* futex */
 	struct sigaction old;
@@ -62,7 +61,7 @@ static void guard_begin(void)
 {
 	struct sigaction sa = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO | SA_NODEFER };
 
-	os_mutex_lock(&guard.lock);
+	os_mutex_lock(&emu.guard_lock);
 	sigaction(SIGSEGV, &sa, &guard.old);
 }
 
@@ -74,7 +73,7 @@ static void guard_end(void)
 	if (stat("/proc/self/task", &st) || st.st_nlink > 3)
 		os_sleep_ns(GRACE_NS);
 	sigaction(SIGSEGV, &guard.old, NULL);
-	os_mutex_unlock(&guard.lock);
+	os_mutex_unlock(&emu.guard_lock);
 }
 
 /* The library's own data: the fault path stands on it. */

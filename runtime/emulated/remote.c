@@ -26,8 +26,6 @@ struct emu_remote {
 	bool write;
 };
 
-static struct os_mutex list_lock; /* leaf; the lists of all devices */
-
 static void put_hex(char **p, uintptr_t n)
 {
 	int shift = 60;
@@ -122,10 +120,10 @@ int emu_remote_map(struct emu_device *d, const struct os_vma *v)
 	}
 	*r = (struct emu_remote){ NULL, v->start, v->end, v->offset, v->inode,
 				  v->major, v->minor, v->write };
-	os_mutex_lock(&list_lock);
+	os_mutex_lock(&emu.remote_lock);
 	r->next = d->remotes;
 	d->remotes = r;
-	os_mutex_unlock(&list_lock);
+	os_mutex_unlock(&emu.remote_lock);
 	emu_count(d, EMU_REMOTE, (v->end - v->start) >> HMM_PAGE_SHIFT);
 	uffd_wake(d->uffd, v->start, v->end - v->start);
 	return 0;
@@ -135,10 +133,10 @@ bool emu_remote_contains(struct emu_device *d, uintptr_t addr)
 {
 	struct emu_remote *r;
 
-	os_mutex_lock(&list_lock);
+	os_mutex_lock(&emu.remote_lock);
 	for (r = d->remotes; r && (addr < r->start || addr >= r->end); r = r->next)
 		;
-	os_mutex_unlock(&list_lock);
+	os_mutex_unlock(&emu.remote_lock);
 	return r != NULL;
 }
 
@@ -188,7 +186,7 @@ static long revalidate_on_stack(void *arg)
 	struct emu_device *d = *(struct emu_device **)arg;
 	struct emu_remote *r, **link, *gone = NULL;
 
-	os_mutex_lock(&list_lock);
+	os_mutex_lock(&emu.remote_lock);
 	for (link = &d->remotes; (r = *link);) {
 		if (still_there(r)) {
 			link = &r->next;
@@ -198,7 +196,7 @@ static long revalidate_on_stack(void *arg)
 		r->next = gone;
 		gone = r;
 	}
-	os_mutex_unlock(&list_lock);
+	os_mutex_unlock(&emu.remote_lock);
 	while ((r = gone)) {
 		gone = r->next;
 		unmap(d, r);
@@ -218,12 +216,12 @@ void emu_remote_forget(struct emu_device *d)
 {
 	struct emu_remote *r;
 
-	os_mutex_lock(&list_lock);
+	os_mutex_lock(&emu.remote_lock);
 	while ((r = d->remotes)) {
 		d->remotes = r->next;
 		os_free(r, sizeof(*r));
 	}
-	os_mutex_unlock(&list_lock);
+	os_mutex_unlock(&emu.remote_lock);
 }
 
 int emu_copy_read_only(struct emu_device *d, const struct os_vma *v, uintptr_t addr)

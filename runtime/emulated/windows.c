@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-static struct os_mutex windows_lock; /* leaf */
-
 /* A mapping of a span's size at 2 MiB alignment, by trimming a larger one. */
 static uintptr_t map_aligned(int prot, int flags, int fd, uint64_t offset)
 {
@@ -42,7 +40,7 @@ static char *window_get(char **slot, int prot, int flags, int fd, uint64_t offse
 
 	if (w)
 		return w;
-	os_mutex_lock(&windows_lock);
+	os_mutex_lock(&emu.windows_lock);
 	w = *slot;
 	if (!w) {
 		p = map_aligned(prot, flags, fd, offset);
@@ -56,7 +54,7 @@ static char *window_get(char **slot, int prot, int flags, int fd, uint64_t offse
 			__atomic_store_n(slot, w, __ATOMIC_RELEASE);
 		}
 	}
-	os_mutex_unlock(&windows_lock);
+	os_mutex_unlock(&emu.windows_lock);
 	return w;
 }
 

@@ -6,6 +6,14 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+/* A stack whose thread never returned leaves its redzones marked. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define UNPOISON(p, n) __asan_unpoison_memory_region(p, n)
+#else
+#define UNPOISON(p, n) ((void)(p), (void)(n))
+#endif
+
 #define MIN_SHIFT 6  /* smallest piece: a cache line */
 #define CLASSES   25 /* largest: 1 GiB */
 #define TRIM_SHIFT 16 /* freed pieces from here up give their frames back */
@@ -82,6 +90,7 @@ void *os_alloc(size_t bytes)
 	os_mutex_unlock(&arena.lock);
 	if (!p)
 		return NULL;
+	UNPOISON(p, (size_t)1 << (c + MIN_SHIFT));
 	if (c + MIN_SHIFT >= TRIM_SHIFT)
 		p->next = NULL; /* the rest was given back when it was freed */
 	else
