@@ -155,6 +155,7 @@ static void forget(void)
 	os_maps_exit();
 	memset(&emu, 0, sizeof(emu));
 	emu.client = emu.staging = -1;
+	emu_events_forget();
 	emu_handlers_forget();
 }
 

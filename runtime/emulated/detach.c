@@ -126,8 +126,10 @@ static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struc
 			chunk = chunk > 8 ? chunk / 8 : 1; /* a mapping ends inside */
 		} else if (err == -EINVAL) {
 			return EMU_EXCLUSIVE;
-		} else if (err == -ENOMEM || err == -EFAULT || err == -ENOENT) {
+		} else if (err == -ENOMEM) {
 			return err;
+		} else if (err == -EFAULT || err == -ENOENT) {
+			return -EFAULT; /* unmapped under us */
 		} else if (move_refused(b, i, err, &tries)) {
 			hmm_bits_set(&b->pinned, i++);
 			tries = 0;

@@ -159,6 +159,7 @@ void emu_exclusive_unlock(void);
 void emu_discard(uintptr_t start, size_t len);
 int emu_discarder_start(void);
 void emu_discarder_stop(void);
+void emu_events_forget(void); /* in a forked child */
 
 /* handlers.c */
 int emu_handlers_start(void);

@@ -65,12 +65,14 @@ static int find_engine(char *path, size_t size)
 struct spawn {
 	const char *path;
 	char *argv[12];
+	char *stack;
 	int control;
+	int pid;
 	int error;
 };
 
-/* In the child, which shares the client's memory until it executes. */
-static int spawn_child(void *arg)
+/* In the engine-to-be, which shares the client's memory until it executes. */
+static int spawn_engine(void *arg)
 {
 	struct spawn *s = arg;
 	uint64_t none = 0;
@@ -86,27 +88,37 @@ failed:
 	_exit(127);
 }
 
+/* A child between: when it ends, the engine is no child of the application's. */
+static int spawn_parent(void *arg)
+{
+	struct spawn *s = arg;
+
+	s->pid = clone(spawn_engine, s->stack + SPAWN_STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
+	if (s->pid < 0)
+		s->error = errno;
+	_exit(0);
+}
+
 static int spawn(struct spawn *s)
 {
-	char *stack = os_alloc(SPAWN_STACK);
 	sigset_t all, old;
 	int pid;
 
-	if (!stack)
+	s->stack = os_alloc(2 * SPAWN_STACK);
+	if (!s->stack)
 		return -ENOMEM;
-	/* A handler of the application must not run in the child. */
+	/* A handler of the application must not run in the children. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid = clone(spawn_child, stack + SPAWN_STACK, CLONE_VM | CLONE_VFORK, s);
+	pid = clone(spawn_parent, s->stack + 2 * SPAWN_STACK, CLONE_VM | CLONE_VFORK, s);
 	if (pid < 0)
-		pid = -errno;
+		s->error = errno;
+	else
+		while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+			;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	os_free(stack, SPAWN_STACK);
-	if (pid > 0 && s->error) {
-		waitpid(pid, NULL, __WALL);
-		return -s->error;
-	}
-	return pid;
+	os_free(s->stack, 2 * SPAWN_STACK);
+	return s->error ? -s->error : s->pid;
 }
 
 static int receive_hello(int fd, struct hmm_engine_hello *hello, int fds[3])
@@ -138,7 +150,7 @@ static int receive_hello(int fd, struct hmm_engine_hello *hello, int fds[3])
 	return 0;
 }
 
-static int adopt(struct emu_device *d, int pid, int control, const int fds[3])
+static int adopt(struct emu_device *d, int pid, int pidfd, int control, const int fds[3])
 {
 	uintptr_t p = os_mmap(0, HMM_ENGINE_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
 			      fds[2], 0);
@@ -147,12 +159,8 @@ static int adopt(struct emu_device *d, int pid, int control, const int fds[3])
 	if (os_is_error(p))
 		return -ENOMEM;
 	os_madvise(p, HMM_ENGINE_SHARED_BYTES, MADV_DONTFORK);
-	d->pidfd = (int)os_syscall2(SYS_pidfd_open, pid, 0);
-	if (d->pidfd < 0) {
-		os_munmap((void *)p, HMM_ENGINE_SHARED_BYTES);
-		return d->pidfd;
-	}
 	d->pid = pid;
+	d->pidfd = pidfd;
 	d->shared = (struct hmm_engine_shared *)p;
 	d->control_fd = control;
 	d->memory_fd = fds[0];
@@ -165,11 +173,15 @@ static int adopt(struct emu_device *d, int pid, int control, const int fds[3])
 	return 0;
 }
 
-static void reap(int pid)
+/* Not our child, so there is no status to collect; but its stores must be over. */
+static void end(int pidfd)
 {
-	kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	os_syscall4(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
+	os_close(pidfd);
 }
 
 int emu_engine_start(struct emu_device *d)
@@ -178,7 +190,7 @@ int emu_engine_start(struct emu_device *d)
 	struct spawn s = { .path = path };
 	struct hmm_engine_hello hello = { 0 };
 	int pair[2], fds[3] = { -1, -1, -1 };
-	int err = find_engine(path, sizeof(path)), pid;
+	int err = find_engine(path, sizeof(path)), pid, pidfd;
 
 	if (err) {
 		hmm_log(HMM_LOG_ERROR, "no hmm-engine binary (HMM_ENGINE names one)");
@@ -198,17 +210,18 @@ int emu_engine_start(struct emu_device *d)
 	s.argv[7] = emu.user_only ? "--user-mode-only" : NULL;
 	pid = spawn(&s);
 	os_close(pair[1]);
-	if (pid < 0) {
-		os_close(pair[0]);
-		return pid;
+	pidfd = pid < 0 ? pid : (int)os_syscall2(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0) {
+		os_close(pair[0]); /* which ends the engine, if there is one */
+		return pidfd;
 	}
 	err = receive_hello(pair[0], &hello, fds);
 	if (!err)
-		err = adopt(d, pid, pair[0], fds);
+		err = adopt(d, pid, pidfd, pair[0], fds);
 	if (err) {
 		hmm_log(HMM_LOG_ERROR, "hmm-engine %s did not start (%d)", path, err);
 		os_close(pair[0]);
-		reap(pid);
+		end(pidfd);
 	}
 	return err;
 }
@@ -216,9 +229,8 @@ int emu_engine_start(struct emu_device *d)
 /* Everything of the engine but what it left in device memory. */
 static void release(struct emu_device *d)
 {
-	reap(d->pid);
+	end(d->pidfd);
 	os_close(d->control_fd);
-	os_close(d->pidfd);
 	os_close(d->uffd);
 	os_munmap(d->shared, HMM_ENGINE_SHARED_BYTES);
 	d->pid = 0;

@@ -20,6 +20,15 @@
 static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
 static unsigned int n_pending;
 
+/*
+ * The event of our own madvise, which changes nothing. Taken once: should the application
+ * discard the very same range meanwhile, one of the two events counts, and that is right.
+ */
+static struct {
+	uintptr_t start, end;
+	bool expected;
+} self;
+
 /* Which pages of a block a range covers. */
 static void clip(const struct hmm_block *b, uintptr_t start, uintptr_t end, unsigned int *i,
 		 unsigned int *stop)
@@ -63,7 +72,7 @@ static void drop_range(uintptr_t start, uintptr_t end, bool unmapped)
 }
 
 /* Locking: mirror exclusively. True when something was read. */
-static bool read_message(uintptr_t self_start, uintptr_t self_end)
+static bool read_message(void)
 {
 	struct uffd_msg m = { 0 };
 
@@ -71,8 +80,10 @@ static bool read_message(uintptr_t self_start, uintptr_t self_end)
 		return false;
 	if (m.event == UFFD_EVENT_PAGEFAULT)
 		emu_queue_fault(-1, &m);
-	else if (m.event != UFFD_EVENT_REMOVE || m.arg.remove.start != self_start ||
-		 m.arg.remove.end != self_end)
+	else if (self.expected && m.event == UFFD_EVENT_REMOVE &&
+		 m.arg.remove.start == self.start && m.arg.remove.end == self.end)
+		self.expected = false;
+	else
 		pending[n_pending++] = m;
 	return true;
 }
@@ -91,7 +102,7 @@ static void home_at(struct hmm_block *b, unsigned int i, uintptr_t dst)
 
 	for (int tries = 0; err == -EAGAIN && tries < 100000; tries++) {
 		err = uffd_copy(emu.client, dst, src, HMM_PAGE_BYTES, 0, &done);
-		if (err == -EAGAIN && !read_message(0, 0))
+		if (err == -EAGAIN && !read_message())
 			os_syscall1(SYS_sched_yield, 0);
 	}
 	if (err && err != -EEXIST && err != -ENOENT)
@@ -157,7 +168,7 @@ void emu_exclusive_unlock(void)
 void emu_events_drain(void)
 {
 	os_write_lock(&emu.mirror);
-	while (read_message(0, 0))
+	while (read_message())
 		if (n_pending == MAX_EVENTS)
 			act_on_pending();
 	emu_exclusive_unlock();
@@ -190,8 +201,11 @@ static void discard_loop(void *unused)
 	}
 }
 
-void emu_discard(uintptr_t start, size_t len)
+static void discard(uintptr_t start, size_t len)
 {
+	self.start = start;
+	self.end = start + len;
+	self.expected = true;
 	discarder.start = start;
 	discarder.len = len;
 	__atomic_store_n(&discarder.go, 1, __ATOMIC_RELEASE);
@@ -199,8 +213,22 @@ void emu_discard(uintptr_t start, size_t len)
 	while (__atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE)) {
 		if (n_pending == MAX_EVENTS)
 			act_on_pending();
-		if (!read_message(start, start + len))
+		if (!read_message())
 			os_syscall1(SYS_sched_yield, 0);
+	}
+	self.expected = false;
+}
+
+/* By mappings: the kernel makes an event of each. */
+void emu_discard(uintptr_t start, size_t len)
+{
+	uintptr_t end = start + len, stop;
+	struct os_vma v;
+
+	for (; start < end && !os_vma_find(start, &v); start = stop) {
+		stop = v.end < end ? v.end : end;
+		if (v.start <= start)
+			discard(start, stop - start);
 	}
 }
 
@@ -219,4 +247,11 @@ void emu_discarder_stop(void)
 	os_thread_join(discarder.thread);
 	discarder.thread = 0;
 	discarder.stop = discarder.go = 0;
+}
+
+void emu_events_forget(void)
+{
+	discarder.thread = 0;
+	discarder.stop = discarder.go = 0;
+	n_pending = 0;
 }

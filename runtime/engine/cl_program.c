@@ -17,19 +17,22 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct program *programs;
 static uint32_t last_id;
 
+/* The front end must tell a pointer from a value in clSetKernelArg(). */
+static const char info_option[] = " -cl-kernel-arg-info";
 static const char scope_option[] = " -Dmemory_scope_all_svm_devices=memory_scope_device";
 
 /* OpenCL C 2.x has the scope in its header; elsewhere a feature brings it. */
 static char *full_options(const struct cl_engine *e, const char *options, size_t length)
 {
-	char *s = malloc(length + sizeof(scope_option));
+	char *s = malloc(length + sizeof(info_option) + sizeof(scope_option));
 
 	if (!s)
 		return NULL;
 	memcpy(s, options, length);
 	s[length] = 0;
 	if (e->needs_scope && !strstr(s, "-cl-std=CL2"))
-		memcpy(s + length, scope_option, sizeof(scope_option));
+		strcat(s, scope_option);
+	strcat(s, info_option);
 	return s;
 }
 

@@ -151,7 +151,7 @@ static void *watchdog(void *unused)
 	};
 
 	(void)unused;
-	while (p[0].fd >= 0 && getppid() == engine.opts.client) {
+	while (p[0].fd >= 0) {
 		poll(p, 2, -1);
 		if (p[0].revents || p[1].revents & (POLLHUP | POLLERR))
 			break;

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Builds: done by the engine, and done again by the next one when that was reset. The
+ * source and the options are here.
+ */
+#include "opencl/api.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void set_text(char **at, const char *text, size_t length)
+{
+	ocl_free(*at);
+	*at = ocl_strndup(text, length);
+}
+
+/* Locking: program->lock. */
+static void take_result(cl_program p, struct ocl_build *b, const char *reply, size_t bytes)
+{
+	struct cl_wire_built built;
+
+	if (bytes < sizeof(built))
+		return;
+	memcpy(&built, reply, sizeof(built));
+	if ((uint64_t)built.log_length + built.names_length > bytes - sizeof(built))
+		return;
+	set_text(&b->log, reply + sizeof(built), built.log_length);
+	b->id = built.program;
+	b->variables = built.variables;
+	if (b->id)
+		set_text(&p->names, reply + sizeof(built) + built.log_length, built.names_length);
+}
+
+/* Locking: program->lock, device->lock. */
+static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int *status)
+{
+	size_t options = b->options ? strlen(b->options) : 0;
+	struct cl_wire_build q = { (uint32_t)options, (uint32_t)p->source_length };
+	const void *reply;
+	size_t got;
+	char *to;
+	int err = ocl_conn_open(&d->conn, d->index);
+
+	if (err)
+		return err;
+	to = ocl_conn_payload(&d->conn, sizeof(q) + options + p->source_length);
+	if (!to)
+		return -ENOMEM;
+	memcpy(to, &q, sizeof(q));
+	if (options)
+		memcpy(to + sizeof(q), b->options, options);
+	memcpy(to + sizeof(q) + options, p->source, p->source_length);
+	err = ocl_conn_call(&d->conn, CL_WIRE_BUILD, sizeof(q) + options + p->source_length,
+			    status, &reply, &got);
+	if (!err) {
+		take_result(p, b, reply, got);
+		b->generation = d->conn.generation;
+	}
+	return err;
+}
+
+/* Locking: program->lock. */
+static cl_int build(cl_program p, unsigned int i)
+{
+	cl_device_id d = p->context->devices[i];
+	struct ocl_build *b = &p->build[i];
+	cl_int status = CL_SUCCESS;
+	int err = -EPIPE;
+
+	b->id = 0;
+	pthread_mutex_lock(&d->lock);
+	for (int n = 0; n < 2 && err == -EPIPE; n++)
+		err = send_build(p, d, b, &status);
+	pthread_mutex_unlock(&d->lock);
+	if (err)
+		return ocl_error(err);
+	if (!status && !b->id)
+		return CL_OUT_OF_RESOURCES;
+	return status;
+}
+
+cl_int ocl_program_build(cl_program p, unsigned int i, const char *options)
+{
+	struct ocl_build *b = &p->build[i];
+	cl_int err;
+
+	ocl_program_forget(p, i);
+	pthread_mutex_lock(&p->lock);
+	set_text(&b->options, options ? options : "", options ? strlen(options) : 0);
+	set_text(&b->log, "", 0);
+	b->status = CL_BUILD_IN_PROGRESS;
+	err = build(p, i);
+	b->status = err ? CL_BUILD_ERROR : CL_BUILD_SUCCESS;
+	pthread_mutex_unlock(&p->lock);
+	return err;
+}
+
+/* Locking: program->lock. */
+static cl_int still_there(cl_program p, unsigned int i)
+{
+	cl_device_id d = p->context->devices[i];
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	err = ocl_conn_open(&d->conn, d->index);
+	if (!err && p->build[i].id && p->build[i].generation != d->conn.generation)
+		p->build[i].id = 0;
+	pthread_mutex_unlock(&d->lock);
+	return ocl_error(err);
+}
+
+cl_int ocl_program_id(cl_program p, unsigned int i, uint32_t *id, unsigned int *generation)
+{
+	cl_int err;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->build[i].status != CL_BUILD_SUCCESS) {
+		pthread_mutex_unlock(&p->lock);
+		return CL_INVALID_PROGRAM_EXECUTABLE;
+	}
+	err = still_there(p, i);
+	if (!err && !p->build[i].id)
+		err = build(p, i);
+	*id = p->build[i].id;
+	*generation = p->build[i].generation;
+	pthread_mutex_unlock(&p->lock);
+	return err;
+}
+
+/* Nobody waits for the engine to have forgotten it, too: errors do not matter. */
+void ocl_program_forget(cl_program p, unsigned int i)
+{
+	cl_device_id d = p->context->devices[i];
+	struct ocl_build *b = &p->build[i];
+	struct cl_wire_info *q;
+	const void *reply;
+	cl_int status;
+	size_t got;
+
+	if (!b->id)
+		return;
+	pthread_mutex_lock(&d->lock);
+	if (d->conn.fd >= 0 && d->conn.generation == b->generation) {
+		q = ocl_conn_payload(&d->conn, sizeof(*q));
+		if (q) {
+			*q = (struct cl_wire_info){ .param = b->id };
+			ocl_conn_call(&d->conn, CL_WIRE_RELEASE, sizeof(*q), &status, &reply, &got);
+		}
+	}
+	pthread_mutex_unlock(&d->lock);
+	b->id = 0;
+}
+
+static cl_int check_devices(cl_program p, cl_uint n, const cl_device_id *devices)
+{
+	if (!n != !devices)
+		return CL_INVALID_VALUE;
+	for (cl_uint i = 0; i < n; i++)
+		if (!ocl_valid(devices[i], OCL_DEVICE) || !ocl_context_has(p->context, devices[i]))
+			return CL_INVALID_DEVICE;
+	return atomic_load(&p->kernels) ? CL_INVALID_OPERATION : CL_SUCCESS;
+}
+
+static bool wanted(cl_device_id d, cl_uint n, const cl_device_id *devices)
+{
+	bool found = !n;
+
+	for (cl_uint i = 0; i < n; i++)
+		found |= devices[i] == d;
+	return found;
+}
+
+cl_int CL_API_CALL ocl_BuildProgram(cl_program p, cl_uint n, const cl_device_id *devices,
+				    const char *options,
+				    void(CL_CALLBACK *notify)(cl_program, void *), void *data)
+{
+	cl_int err, first = CL_SUCCESS;
+
+	if (!ocl_valid(p, OCL_PROGRAM))
+		return CL_INVALID_PROGRAM;
+	if (!notify && data)
+		return CL_INVALID_VALUE;
+	err = check_devices(p, n, devices);
+	if (err)
+		return err;
+	for (unsigned int i = 0; i < p->context->n_devices; i++) {
+		if (!wanted(p->context->devices[i], n, devices))
+			continue;
+		err = ocl_program_build(p, i, options);
+		if (err && !first)
+			first = err;
+	}
+	if (notify)
+		notify(p, data);
+	return first;
+}

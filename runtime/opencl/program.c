@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+#include "opencl/api.h"
+
+#include <string.h>
+
+/* What clGetProgramInfo() hands out as a binary: the source, to be built again. */
+#define BINARY_MAGIC "HMM OpenCL source 1\n"
+#define MAGIC_BYTES (sizeof(BINARY_MAGIC) - 1)
+
+static void destroy(void *object)
+{
+	cl_program p = object;
+
+	for (unsigned int i = 0; i < p->context->n_devices; i++) {
+		ocl_program_forget(p, i);
+		ocl_free(p->build[i].options);
+		ocl_free(p->build[i].log);
+	}
+	ocl_free(p->source);
+	ocl_free(p->names);
+	ocl_drop(p->context);
+}
+
+static cl_program make(cl_context c, size_t source_length)
+{
+	cl_program p = ocl_object_new(OCL_PROGRAM, sizeof(*p), destroy);
+
+	if (!p)
+		return NULL;
+	pthread_mutex_init(&p->lock, NULL);
+	p->context = c;
+	ocl_hold(c);
+	for (unsigned int i = 0; i < c->n_devices; i++)
+		p->build[i].status = CL_BUILD_NONE;
+	p->source = ocl_alloc(source_length + 1);
+	p->source_length = source_length;
+	if (p->source)
+		return p;
+	ocl_drop(p);
+	return NULL;
+}
+
+static size_t length_of(const char *s, const size_t *lengths, cl_uint i)
+{
+	return lengths && lengths[i] ? lengths[i] : strlen(s);
+}
+
+static cl_program from_strings(cl_context c, cl_uint n, const char **strings,
+			       const size_t *lengths, cl_int *err)
+{
+	size_t total = 0, at = 0;
+	cl_program p;
+
+	for (cl_uint i = 0; i < n; i++) {
+		if (!strings[i]) {
+			*err = CL_INVALID_VALUE;
+			return NULL;
+		}
+		total += length_of(strings[i], lengths, i);
+	}
+	p = make(c, total);
+	*err = p ? CL_SUCCESS : CL_OUT_OF_HOST_MEMORY;
+	for (cl_uint i = 0; p && i < n; i++) {
+		size_t length = length_of(strings[i], lengths, i);
+
+		memcpy(p->source + at, strings[i], length);
+		at += length;
+	}
+	return p;
+}
+
+cl_program CL_API_CALL ocl_CreateProgramWithSource(cl_context c, cl_uint n, const char **strings,
+						   const size_t *lengths, cl_int *err_ret)
+{
+	cl_program p = NULL;
+	cl_int err = CL_SUCCESS;
+
+	if (!ocl_valid(c, OCL_CONTEXT))
+		err = CL_INVALID_CONTEXT;
+	else if (!n || !strings)
+		err = CL_INVALID_VALUE;
+	else
+		p = from_strings(c, n, strings, lengths, &err);
+	if (err_ret)
+		*err_ret = err;
+	return p;
+}
+
+static cl_int check_binaries(cl_context c, cl_uint n, const cl_device_id *devices,
+			     const size_t *lengths, const unsigned char **binaries,
+			     cl_int *status)
+{
+	cl_int err = CL_SUCCESS;
+
+	if (!ocl_valid(c, OCL_CONTEXT))
+		return CL_INVALID_CONTEXT;
+	if (!n || !devices || !lengths || !binaries)
+		return CL_INVALID_VALUE;
+	for (cl_uint i = 0; i < n; i++)
+		if (!ocl_valid(devices[i], OCL_DEVICE) || !ocl_context_has(c, devices[i]))
+			return CL_INVALID_DEVICE;
+	for (cl_uint i = 0; i < n; i++) {
+		cl_int one = CL_SUCCESS;
+
+		if (!lengths[i] || !binaries[i])
+			one = CL_INVALID_VALUE;
+		else if (lengths[i] < MAGIC_BYTES || memcmp(binaries[i], BINARY_MAGIC, MAGIC_BYTES))
+			one = CL_INVALID_BINARY;
+		if (status)
+			status[i] = one;
+		if (one && !err)
+			err = one;
+	}
+	return err;
+}
+
+cl_program CL_API_CALL ocl_CreateProgramWithBinary(cl_context c, cl_uint n,
+						   const cl_device_id *devices,
+						   const size_t *lengths,
+						   const unsigned char **binaries,
+						   cl_int *status, cl_int *err_ret)
+{
+	cl_int err = check_binaries(c, n, devices, lengths, binaries, status);
+	cl_program p = err ? NULL : make(c, lengths[0] - MAGIC_BYTES);
+
+	if (!err && !p)
+		err = CL_OUT_OF_HOST_MEMORY;
+	if (p) {
+		memcpy(p->source, binaries[0] + MAGIC_BYTES, p->source_length);
+		p->from_binary = true;
+	}
+	if (err_ret)
+		*err_ret = err;
+	return p;
+}
+
+cl_int CL_API_CALL ocl_RetainProgram(cl_program p)
+{
+	return ocl_valid(p, OCL_PROGRAM) && ocl_retain(p) ? CL_SUCCESS : CL_INVALID_PROGRAM;
+}
+
+cl_int CL_API_CALL ocl_ReleaseProgram(cl_program p)
+{
+	return ocl_valid(p, OCL_PROGRAM) && ocl_release(p) ? CL_SUCCESS : CL_INVALID_PROGRAM;
+}
+
+static cl_int get_binaries(cl_program p, size_t size, unsigned char **value, size_t *size_ret)
+{
+	size_t need = p->context->n_devices * sizeof(*value);
+
+	if (value && size < need)
+		return CL_INVALID_VALUE;
+	for (unsigned int i = 0; value && i < p->context->n_devices; i++) {
+		if (!value[i] || p->build[i].status != CL_BUILD_SUCCESS)
+			continue;
+		memcpy(value[i], BINARY_MAGIC, MAGIC_BYTES);
+		memcpy(value[i] + MAGIC_BYTES, p->source, p->source_length);
+	}
+	if (size_ret)
+		*size_ret = need;
+	return CL_SUCCESS;
+}
+
+static cl_int get_sizes(cl_program p, size_t size, void *value, size_t *size_ret)
+{
+	size_t sizes[OCL_MAX_DEVICES];
+
+	for (unsigned int i = 0; i < p->context->n_devices; i++)
+		sizes[i] = p->build[i].status == CL_BUILD_SUCCESS ? MAGIC_BYTES + p->source_length :
+								    0;
+	return ocl_copy_info(sizes, p->context->n_devices * sizeof(*sizes), size, value, size_ret);
+}
+
+static bool is_built(cl_program p)
+{
+	bool built = false;
+
+	for (unsigned int i = 0; i < p->context->n_devices; i++)
+		built |= p->build[i].status == CL_BUILD_SUCCESS;
+	return built;
+}
+
+static cl_int kernel_info(cl_program p, cl_program_info param, size_t size, void *value,
+			  size_t *size_ret)
+{
+	size_t n = p->names && p->names[0] ? 1 : 0;
+
+	if (!is_built(p))
+		return CL_INVALID_PROGRAM_EXECUTABLE;
+	if (param == CL_PROGRAM_KERNEL_NAMES)
+		return OCL_STRING(p->names ? p->names : "");
+	for (const char *at = p->names; n && (at = strchr(at, ';')); at++)
+		n++;
+	return OCL_INFO(n);
+}
+
+cl_int CL_API_CALL ocl_GetProgramInfo(cl_program p, cl_program_info param, size_t size,
+				      void *value, size_t *size_ret)
+{
+	cl_bool no = CL_FALSE;
+	cl_uint refs;
+
+	if (!ocl_valid(p, OCL_PROGRAM))
+		return CL_INVALID_PROGRAM;
+	switch (param) {
+	case CL_PROGRAM_REFERENCE_COUNT:
+		refs = ocl_refs(p);
+		return OCL_INFO(refs);
+	case CL_PROGRAM_CONTEXT:
+		return OCL_INFO(p->context);
+	case CL_PROGRAM_NUM_DEVICES:
+		return OCL_INFO(p->context->n_devices);
+	case CL_PROGRAM_DEVICES:
+		return ocl_copy_info(p->context->devices,
+				     p->context->n_devices * sizeof(cl_device_id), size, value,
+				     size_ret);
+	case CL_PROGRAM_SOURCE:
+		return OCL_STRING(p->from_binary ? "" : p->source);
+	case CL_PROGRAM_BINARY_SIZES:
+		return get_sizes(p, size, value, size_ret);
+	case CL_PROGRAM_BINARIES:
+		return get_binaries(p, size, value, size_ret);
+	case CL_PROGRAM_NUM_KERNELS:
+	case CL_PROGRAM_KERNEL_NAMES:
+		return kernel_info(p, param, size, value, size_ret);
+	case CL_PROGRAM_IL:
+		return ocl_copy_info("", 0, size, value, size_ret);
+	case CL_PROGRAM_SCOPE_GLOBAL_CTORS_PRESENT:
+	case CL_PROGRAM_SCOPE_GLOBAL_DTORS_PRESENT:
+		return OCL_INFO(no);
+	default:
+		return CL_INVALID_VALUE;
+	}
+}
+
+cl_int CL_API_CALL ocl_GetProgramBuildInfo(cl_program p, cl_device_id d,
+					   cl_program_build_info param, size_t size, void *value,
+					   size_t *size_ret)
+{
+	cl_program_binary_type type;
+	struct ocl_build *b;
+	size_t variables;
+
+	if (!ocl_valid(p, OCL_PROGRAM))
+		return CL_INVALID_PROGRAM;
+	if (!ocl_valid(d, OCL_DEVICE) || !ocl_context_has(p->context, d))
+		return CL_INVALID_DEVICE;
+	b = &p->build[ocl_context_index(p->context, d)];
+	switch (param) {
+	case CL_PROGRAM_BUILD_STATUS:
+		return OCL_INFO(b->status);
+	case CL_PROGRAM_BUILD_OPTIONS:
+		return OCL_STRING(b->options ? b->options : "");
+	case CL_PROGRAM_BUILD_LOG:
+		return OCL_STRING(b->log ? b->log : "");
+	case CL_PROGRAM_BINARY_TYPE:
+		type = b->status == CL_BUILD_SUCCESS ? CL_PROGRAM_BINARY_TYPE_EXECUTABLE :
+						       CL_PROGRAM_BINARY_TYPE_NONE;
+		return OCL_INFO(type);
+	case CL_PROGRAM_BUILD_GLOBAL_VARIABLE_TOTAL_SIZE:
+		variables = b->variables;
+		return OCL_INFO(variables);
+	default:
+		return CL_INVALID_VALUE;
+	}
+}

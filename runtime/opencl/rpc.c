@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+/* One connection to an engine: a request, its reply. Buffers never migrate. */
+#include "opencl/ocl.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FIRST_CAPACITY 4096
+
+/* Locking: none. Also in a process that is not ours any more: then it has no devices. */
+int ocl_conn_open(struct ocl_conn *c, int device)
+{
+	struct ocl_state *s = ocl_state();
+
+	if (c->fd >= 0)
+		return 0;
+	if (!s || !s->hmm)
+		return -EPERM;
+	c->crashed = false;
+	return hmm_engine_connect(s->hmm, device, &c->fd, &c->generation);
+}
+
+void ocl_conn_close(struct ocl_conn *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+}
+
+void ocl_conn_exit(struct ocl_conn *c)
+{
+	ocl_conn_close(c);
+	ocl_free(c->buffer);
+	c->buffer = NULL;
+	c->capacity = 0;
+}
+
+static int grow(struct ocl_conn *c, size_t bytes)
+{
+	size_t capacity = FIRST_CAPACITY;
+	char *buffer;
+
+	if (bytes <= c->capacity)
+		return 0;
+	while (capacity < bytes)
+		capacity *= 2;
+	buffer = ocl_alloc(capacity);
+	if (!buffer)
+		return -ENOMEM;
+	ocl_free(c->buffer);
+	c->buffer = buffer;
+	c->capacity = capacity;
+	return 0;
+}
+
+void *ocl_conn_payload(struct ocl_conn *c, size_t bytes)
+{
+	if (bytes > CL_WIRE_MAX || grow(c, sizeof(struct cl_wire_head) + bytes))
+		return NULL;
+	return c->buffer + sizeof(struct cl_wire_head);
+}
+
+static int send_all(int fd, const char *from, size_t bytes)
+{
+	while (bytes) {
+		ssize_t n = send(fd, from, bytes, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -EPIPE;
+		from += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+static int receive_all(int fd, char *to, size_t bytes)
+{
+	while (bytes) {
+		ssize_t n = recv(fd, to, bytes, MSG_WAITALL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -EPIPE;
+		to += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The engine's last words before it ends. */
+static int receive_crash(struct ocl_conn *c, const struct cl_wire_head *head)
+{
+	if (head->length == sizeof(c->crash) &&
+	    !receive_all(c->fd, c->buffer, sizeof(c->crash))) {
+		memcpy(&c->crash, c->buffer, sizeof(c->crash));
+		c->crashed = true;
+	}
+	/* It ends after its client saw the fault. */
+	receive_all(c->fd, c->buffer, 1);
+	return -EPIPE;
+}
+
+static int receive_reply(struct ocl_conn *c, enum cl_wire_op op, struct cl_wire_head *head)
+{
+	int err = receive_all(c->fd, c->buffer, sizeof(*head));
+
+	if (err)
+		return err;
+	memcpy(head, c->buffer, sizeof(*head));
+	if (head->magic != CL_WIRE_MAGIC || head->length > CL_WIRE_MAX)
+		return -EPROTO;
+	if (head->op == CL_WIRE_CRASH)
+		return receive_crash(c, head);
+	if (head->op != (uint32_t)op)
+		return -EPROTO;
+	err = grow(c, head->length);
+	return err ? err : receive_all(c->fd, c->buffer, head->length);
+}
+
+int ocl_conn_call(struct ocl_conn *c, enum cl_wire_op op, size_t bytes, cl_int *status,
+		  const void **reply, size_t *reply_bytes)
+{
+	struct cl_wire_head head = { CL_WIRE_MAGIC, op, 0, (uint32_t)bytes };
+	int err;
+
+	memcpy(c->buffer, &head, sizeof(head));
+	err = send_all(c->fd, c->buffer, sizeof(head) + bytes);
+	if (!err)
+		err = receive_reply(c, op, &head);
+	if (err) {
+		ocl_conn_close(c);
+		return err;
+	}
+	*status = head.status;
+	*reply = c->buffer;
+	*reply_bytes = head.length;
+	return 0;
+}

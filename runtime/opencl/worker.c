@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A queue's worker runs its commands in order. Workers are never ended: one whose queue
+ * is gone waits for the next. Their stacks do not migrate, because they do I/O from
+ * there, also while the page that they fault on comes home.
+ */
+#include "opencl/ocl.h"
+
+#include <limits.h>
+#include <signal.h>
+
+#define STACK_BYTES (1u << 20)
+
+struct ocl_worker {
+	struct ocl_worker *next;
+	struct ocl_state *state;
+	cl_command_queue queue;
+	pthread_cond_t wake;
+};
+
+static cl_int wait_for_list(struct ocl_command *c)
+{
+	cl_int err = CL_SUCCESS;
+
+	for (cl_uint i = 0; i < c->n_wait; i++)
+		if (ocl_event_wait(c->wait[i]) < 0)
+			err = CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST;
+	return err;
+}
+
+static void free_command(struct ocl_command *c)
+{
+	if (c->clean)
+		c->clean(c);
+	for (cl_uint i = 0; i < c->n_wait; i++)
+		ocl_drop(c->wait[i]);
+	for (unsigned int i = 0; i < 2; i++)
+		if (c->mem[i])
+			ocl_drop(c->mem[i]);
+	ocl_free(c->wait);
+	ocl_free(c);
+}
+
+static void execute(struct ocl_command *c)
+{
+	cl_event e = c->event;
+	cl_int status;
+
+	e->times[1] = ocl_now();
+	ocl_event_set(e, CL_SUBMITTED);
+	status = wait_for_list(c);
+	e->times[2] = ocl_now();
+	if (!status) {
+		ocl_event_set(e, CL_RUNNING);
+		status = c->run(c);
+	}
+	/* A launch knows better when it ran. */
+	if (!e->times[3])
+		e->times[3] = ocl_now();
+	e->times[4] = e->times[3];
+	/* What it held is free before anybody hears that it is over. */
+	c->event = NULL;
+	free_command(c);
+	ocl_event_set(e, status);
+	ocl_drop(e);
+}
+
+/* Locking: state->lock, dropped meanwhile. */
+static void serve(struct ocl_state *s, struct ocl_worker *w, cl_command_queue q)
+{
+	for (;;) {
+		struct ocl_command *c = q->first;
+
+		if (!c) {
+			pthread_cond_broadcast(&q->idle);
+			if (q->closing)
+				break;
+			pthread_cond_wait(&w->wake, &s->lock);
+			continue;
+		}
+		q->first = c->next;
+		if (!q->first)
+			q->last = &q->first;
+		q->running = true;
+		pthread_mutex_unlock(&s->lock);
+		execute(c);
+		pthread_mutex_lock(&s->lock);
+		q->running = false;
+	}
+	w->queue = NULL;
+	q->worker = NULL;
+	pthread_mutex_unlock(&s->lock);
+	ocl_conn_exit(&q->conn);
+	ocl_drop(q);
+	pthread_mutex_lock(&s->lock);
+}
+
+static void *worker_main(void *arg)
+{
+	struct ocl_worker *w = arg;
+	struct ocl_state *s = w->state;
+
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		while (!w->queue)
+			pthread_cond_wait(&w->wake, &s->lock);
+		serve(s, w, w->queue);
+		w->next = s->idle;
+		s->idle = w;
+	}
+	return NULL;
+}
+
+static int start_thread(struct ocl_worker *w)
+{
+	char *stack = hmm_engine_alloc(STACK_BYTES);
+	sigset_t all, old;
+	pthread_attr_t attr;
+	pthread_t id;
+	int err;
+
+	if (!stack)
+		return -1;
+	pthread_attr_init(&attr);
+	pthread_attr_setstack(&attr, stack, STACK_BYTES);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&id, &attr, worker_main, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (err)
+		hmm_engine_free(stack, STACK_BYTES);
+	return err;
+}
+
+/* Locking: state->lock. */
+static cl_int get_worker(struct ocl_state *s, cl_command_queue q)
+{
+	struct ocl_worker *w = s->idle;
+
+	if (w) {
+		s->idle = w->next;
+	} else {
+		w = ocl_alloc(sizeof(*w));
+		if (!w)
+			return CL_OUT_OF_HOST_MEMORY;
+		w->state = s;
+		pthread_cond_init(&w->wake, NULL);
+		if (start_thread(w)) {
+			ocl_free(w);
+			return CL_OUT_OF_RESOURCES;
+		}
+	}
+	ocl_hold(q);
+	w->queue = q;
+	q->worker = w;
+	return CL_SUCCESS;
+}
+
+cl_int ocl_queue_push(cl_command_queue q, struct ocl_command *c)
+{
+	struct ocl_state *s = ocl_state();
+	cl_int err = CL_SUCCESS;
+
+	pthread_mutex_lock(&s->lock);
+	if (!q->worker)
+		err = get_worker(s, q);
+	if (!err) {
+		*q->last = c;
+		q->last = &c->next;
+		pthread_cond_signal(&q->worker->wake);
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (err) {
+		cl_event e = c->event;
+
+		free_command(c);
+		ocl_drop(e);
+	}
+	return err;
+}
+
+cl_int ocl_queue_finish(cl_command_queue q)
+{
+	struct ocl_state *s = ocl_state();
+	cl_int err;
+
+	pthread_mutex_lock(&s->lock);
+	while (q->first || q->running)
+		pthread_cond_wait(&q->idle, &s->lock);
+	err = q->error;
+	q->error = CL_SUCCESS;
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+/* The application let go of it: what was enqueued still runs. */
+void ocl_queue_close(cl_command_queue q)
+{
+	struct ocl_state *s = ocl_state();
+
+	pthread_mutex_lock(&s->lock);
+	q->closing = true;
+	if (q->worker)
+		pthread_cond_signal(&q->worker->wake);
+	pthread_mutex_unlock(&s->lock);
+}
