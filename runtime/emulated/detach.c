@@ -68,6 +68,7 @@ static int detach_by_copy(struct hmm_block *b, struct emu_device *d, unsigned in
 	}
 	if (err) {
 		uffd_protect(emu.client, start, len, false);
+		err = err == -EAGAIN ? EMU_DRAIN : err == -ENOENT ? -EFAULT : err;
 		goto out;
 	}
 	emu_discard(start, len);

@@ -193,7 +193,7 @@ static cl_int check_sizes(cl_uint dims, const size_t *offset, const size_t *glob
 }
 
 static cl_int check_local(cl_command_queue q, const struct cl_wire_kernel_info *info,
-			  cl_uint dims, const size_t *global, const size_t *local)
+			  cl_uint dims, const size_t *local)
 {
 	struct ocl_limits l;
 	size_t total = 1;
@@ -214,12 +214,13 @@ static cl_int check_local(cl_command_queue q, const struct cl_wire_kernel_info *
 		if (__builtin_mul_overflow(total, local[i], &total))
 			return CL_INVALID_WORK_GROUP_SIZE;
 	}
-	(void)global;
 	return total > l.group_size ? CL_INVALID_WORK_GROUP_SIZE : CL_SUCCESS;
 }
 
+/* Without a local size, a kernel that requires one gets it. */
 static cl_int check(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t *offset,
-		    const size_t *global, const size_t *local, const struct ocl_wait *w)
+		    const size_t *global, const size_t **local, size_t required[3],
+		    const struct ocl_wait *w)
 {
 	struct cl_wire_kernel_info info;
 	int index;
@@ -240,9 +241,11 @@ static cl_int check(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t 
 	err = ocl_kernel_target(k, (unsigned int)index, &info);
 	if (err)
 		return err;
-	if (!local && info.compile_size[0] > 0)
-		return CL_SUCCESS;
-	return check_local(q, &info, dims, global, local);
+	for (int i = 0; i < 3; i++)
+		required[i] = info.compile_size[i];
+	if (!*local && required[0])
+		*local = required;
+	return check_local(q, &info, dims, *local);
 }
 
 static void put_sizes(struct launch *l, cl_uint dims, const size_t *offset, const size_t *global,
@@ -263,8 +266,9 @@ static cl_int enqueue(cl_command_queue q, cl_kernel k, cl_uint dims, const size_
 		      const size_t *global, const size_t *local, cl_command_type type,
 		      const struct ocl_wait *w)
 {
+	size_t required[3];
 	struct launch *l;
-	cl_int err = check(q, k, dims, offset, global, local, w);
+	cl_int err = check(q, k, dims, offset, global, &local, required, w);
 
 	if (err)
 		return err;

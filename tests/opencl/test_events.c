@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+/* Queues and events: order, wait lists, user events, callbacks, profiling. */
+#include "opencl/common.h"
+
+#include <unistd.h>
+
+static cl_int status_of(cl_event e)
+{
+	cl_int status = 99;
+
+	CL_OK(clGetEventInfo(e, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(status), &status, NULL));
+	return status;
+}
+
+static void test_queues(void)
+{
+	const cl_queue_properties bad[] = { 0x7777, 1, 0 };
+	cl_command_queue q;
+	cl_uint refs;
+	cl_int err;
+
+	CU_ASSERT_PTR_NULL(clCreateCommandQueue(context, device,
+						CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, &err));
+	CU_ASSERT_EQUAL(err, CL_INVALID_QUEUE_PROPERTIES);
+	CU_ASSERT_PTR_NULL(clCreateCommandQueue(context, device, 1u << 20, &err));
+	CU_ASSERT_EQUAL(err, CL_INVALID_VALUE);
+	CU_ASSERT_PTR_NULL(clCreateCommandQueueWithProperties(context, device, bad, &err));
+	CU_ASSERT_EQUAL(err, CL_INVALID_VALUE);
+	q = clCreateCommandQueue(context, device, 0, &err);
+	CU_ASSERT_EQUAL(err, CL_SUCCESS);
+	CL_OK(clRetainCommandQueue(q));
+	CL_OK(clGetCommandQueueInfo(q, CL_QUEUE_REFERENCE_COUNT, sizeof(refs), &refs, NULL));
+	CU_ASSERT_EQUAL(refs, 2);
+	CL_OK(clReleaseCommandQueue(q));
+	CL_OK(clFlush(q));
+	CL_OK(clReleaseCommandQueue(q));
+	/* Workers are used again. */
+	for (int i = 0; i < 500; i++) {
+		q = clCreateCommandQueue(context, device, 0, &err);
+		CU_ASSERT_EQUAL_FATAL(err, CL_SUCCESS);
+		clEnqueueBarrierWithWaitList(q, 0, NULL, NULL);
+		clFinish(q);
+		clReleaseCommandQueue(q);
+	}
+}
+
+static void test_user_event(void)
+{
+	int from = 7, to = 0;
+	cl_event u = clCreateUserEvent(context, NULL), copy, other;
+	cl_command_queue q = clCreateCommandQueue(context, device, 0, NULL);
+
+	CU_ASSERT_EQUAL(status_of(u), CL_SUBMITTED);
+	CL_OK(clEnqueueSVMMemcpy(queue, CL_FALSE, &to, &from, sizeof(to), 1, &u, &copy));
+	CL_OK(clEnqueueMarkerWithWaitList(q, 1, &copy, &other));
+	usleep(20000);
+	CU_ASSERT_EQUAL(to, 0);
+	CU_ASSERT(status_of(copy) > CL_COMPLETE);
+	CU_ASSERT(status_of(other) > CL_COMPLETE);
+	CL_OK(clSetUserEventStatus(u, CL_COMPLETE));
+	CU_ASSERT_EQUAL(clSetUserEventStatus(u, CL_COMPLETE), CL_INVALID_OPERATION);
+	CU_ASSERT_EQUAL(clSetUserEventStatus(copy, CL_COMPLETE), CL_INVALID_EVENT);
+	CL_OK(clWaitForEvents(1, &other));
+	CU_ASSERT_EQUAL(to, 7);
+	CL_OK(clReleaseEvent(u));
+	CL_OK(clReleaseEvent(copy));
+	CL_OK(clReleaseEvent(other));
+	CL_OK(clReleaseCommandQueue(q));
+}
+
+static void test_failed_wait(void)
+{
+	cl_event u = clCreateUserEvent(context, NULL), m;
+
+	CL_OK(clEnqueueMarkerWithWaitList(queue, 1, &u, &m));
+	CL_OK(clSetUserEventStatus(u, -5));
+	CU_ASSERT_EQUAL(clWaitForEvents(1, &m), CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
+	CU_ASSERT_EQUAL(status_of(m), CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
+	CL_OK(clFinish(queue));
+	CL_OK(clReleaseEvent(u));
+	CL_OK(clReleaseEvent(m));
+}
+
+static volatile int seen[4];
+
+static void CL_CALLBACK on_event(cl_event e, cl_int status, void *data)
+{
+	(void)e;
+	*(volatile int *)data = status == CL_COMPLETE ? 1 : status;
+}
+
+static void test_callbacks(void)
+{
+	cl_event u = clCreateUserEvent(context, NULL), m;
+
+	CL_OK(clEnqueueMarkerWithWaitList(queue, 1, &u, &m));
+	CL_OK(clSetEventCallback(m, CL_COMPLETE, on_event, (void *)&seen[0]));
+	CL_OK(clSetEventCallback(u, CL_COMPLETE, on_event, (void *)&seen[1]));
+	CU_ASSERT_EQUAL(clSetEventCallback(m, 17, on_event, NULL), CL_INVALID_VALUE);
+	CU_ASSERT_EQUAL(clSetEventCallback(m, CL_COMPLETE, NULL, NULL), CL_INVALID_VALUE);
+	CU_ASSERT_EQUAL(seen[0], 0);
+	CL_OK(clSetUserEventStatus(u, -3));
+	CU_ASSERT_EQUAL(seen[1], -3);
+	CL_OK(clFinish(queue));
+	for (int i = 0; i < 1000 && !seen[0]; i++)
+		usleep(1000);
+	CU_ASSERT_EQUAL(seen[0], CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
+	CL_OK(clSetEventCallback(m, CL_COMPLETE, on_event, (void *)&seen[2]));
+	CU_ASSERT_EQUAL(seen[2], CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
+	CL_OK(clReleaseEvent(u));
+	CL_OK(clReleaseEvent(m));
+}
+
+static void test_profiling(void)
+{
+	cl_command_queue q = clCreateCommandQueue(context, device, 0, NULL);
+	cl_kernel k = opencl_kernel("kernel void f(global int *p) { p[get_global_id(0)] = 1; }", "f");
+	static int out[4096];
+	size_t n = 4096;
+	cl_ulong t[4];
+	cl_event e;
+
+	CL_OK(clSetKernelArgSVMPointer(k, 0, out));
+	CL_OK(clEnqueueNDRangeKernel(queue, k, 1, NULL, &n, NULL, 0, NULL, &e));
+	CL_OK(clWaitForEvents(1, &e));
+	for (cl_uint i = 0; i < 4; i++)
+		CL_OK(clGetEventProfilingInfo(e, CL_PROFILING_COMMAND_QUEUED + i, sizeof(t[i]),
+					      &t[i], NULL));
+	CU_ASSERT(t[0] && t[0] <= t[1] && t[1] <= t[2] && t[2] < t[3]);
+	CL_OK(clReleaseEvent(e));
+	CL_OK(clEnqueueMarkerWithWaitList(q, 0, NULL, &e));
+	CL_OK(clWaitForEvents(1, &e));
+	CU_ASSERT_EQUAL(clGetEventProfilingInfo(e, CL_PROFILING_COMMAND_END, sizeof(t[0]), t, NULL),
+			CL_PROFILING_INFO_NOT_AVAILABLE);
+	CL_OK(clReleaseEvent(e));
+	CL_OK(clReleaseKernel(k));
+	CL_OK(clReleaseCommandQueue(q));
+}
+
+static void test_bad_lists(void)
+{
+	cl_event none = NULL;
+	cl_context c = clCreateContext(NULL, 1, &device, NULL, NULL, NULL);
+	cl_event u = clCreateUserEvent(c, NULL);
+
+	CU_ASSERT_EQUAL(clEnqueueMarkerWithWaitList(queue, 1, NULL, NULL),
+			CL_INVALID_EVENT_WAIT_LIST);
+	CU_ASSERT_EQUAL(clEnqueueMarkerWithWaitList(queue, 0, &u, NULL),
+			CL_INVALID_EVENT_WAIT_LIST);
+	CU_ASSERT_EQUAL(clEnqueueMarkerWithWaitList(queue, 1, &none, NULL),
+			CL_INVALID_EVENT_WAIT_LIST);
+	CU_ASSERT_EQUAL(clEnqueueMarkerWithWaitList(queue, 1, &u, NULL), CL_INVALID_CONTEXT);
+	CU_ASSERT_EQUAL(clWaitForEvents(0, NULL), CL_INVALID_VALUE);
+	CL_OK(clReleaseEvent(u));
+	CL_OK(clReleaseContext(c));
+}
+
+int main(void)
+{
+	static const struct opencl_test tests[] = {
+		{ "queues", test_queues },
+		{ "user events and wait lists", test_user_event },
+		{ "a failed event in a wait list", test_failed_wait },
+		{ "callbacks", test_callbacks },
+		{ "profiling", test_profiling },
+		{ "bad wait lists", test_bad_lists },
+	};
+
+	return opencl_run("events", tests, sizeof(tests) / sizeof(tests[0]));
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+/* Programs and kernels: builds, logs, arguments of every form, launch sizes. */
+#include "opencl/common.h"
+
+static const char source[] =
+	"#ifndef STEP\n#define STEP 1\n#endif\n"
+	"struct pair { int a; float b; };\n"
+	"kernel void blend(global int *out, constant int *in, local int *tmp, struct pair p, int4 v) {\n"
+	"  size_t l = get_local_id(0); tmp[l] = in ? in[get_global_id(0)] : 0;\n"
+	"  barrier(CLK_LOCAL_MEM_FENCE);\n"
+	"  out[get_global_id(0)] = tmp[l] + p.a + (int)p.b + v.w + STEP; }\n"
+	"kernel void ids(global ulong *out) { size_t i = get_global_id(0) - get_global_offset(0);\n"
+	"  out[i] = get_global_id(0); }\n"
+	"kernel __attribute__((reqd_work_group_size(4, 1, 1))) void four(global int *p) {\n"
+	"  p[get_global_id(0)] = get_local_size(0); }\n";
+
+struct pair {
+	int a;
+	float b;
+};
+
+static void test_log(void)
+{
+	const char *bad = "kernel void f( { this is not OpenCL }";
+	cl_program p = clCreateProgramWithSource(context, 1, &bad, NULL, NULL);
+	cl_build_status status;
+	char log[4096] = "";
+	cl_int err;
+
+	CU_ASSERT_EQUAL(clBuildProgram(p, 0, NULL, NULL, NULL, NULL), CL_BUILD_PROGRAM_FAILURE);
+	CL_OK(clGetProgramBuildInfo(p, device, CL_PROGRAM_BUILD_STATUS, sizeof(status), &status,
+				    NULL));
+	CU_ASSERT_EQUAL(status, CL_BUILD_ERROR);
+	CL_OK(clGetProgramBuildInfo(p, device, CL_PROGRAM_BUILD_LOG, sizeof(log), log, NULL));
+	CU_ASSERT(strlen(log) > 10 && strstr(log, "error"));
+	CU_ASSERT_PTR_NULL(clCreateKernel(p, "f", &err));
+	CU_ASSERT_EQUAL(err, CL_INVALID_PROGRAM_EXECUTABLE);
+	CL_OK(clReleaseProgram(p));
+	CU_ASSERT_PTR_NULL(clCreateProgramWithSource(context, 0, NULL, NULL, &err));
+	CU_ASSERT_EQUAL(err, CL_INVALID_VALUE);
+}
+
+static volatile int notified;
+
+static void CL_CALLBACK on_build(cl_program p, void *data)
+{
+	(void)p;
+	notified = *(int *)data;
+}
+
+static void test_info(void)
+{
+	const char *parts[2] = { source, "kernel void last(void) {}" };
+	cl_program p = clCreateProgramWithSource(context, 2, parts, NULL, NULL), q;
+	size_t n = 0, bytes;
+	unsigned char *binary;
+	const unsigned char *in;
+	char text[4096];
+	cl_kernel k[8];
+	cl_uint n_kernels = 0;
+	int value = 6;
+	cl_int err;
+
+	CL_OK(clBuildProgram(p, 1, &device, "-DSTEP=3", on_build, &value));
+	CU_ASSERT_EQUAL(notified, 6);
+	CL_OK(clGetProgramBuildInfo(p, device, CL_PROGRAM_BUILD_OPTIONS, sizeof(text), text, NULL));
+	CU_ASSERT_STRING_EQUAL(text, "-DSTEP=3");
+	CL_OK(clGetProgramInfo(p, CL_PROGRAM_NUM_KERNELS, sizeof(n), &n, NULL));
+	CU_ASSERT_EQUAL(n, 4);
+	CL_OK(clGetProgramInfo(p, CL_PROGRAM_SOURCE, sizeof(text), text, &bytes));
+	CU_ASSERT_EQUAL(bytes, strlen(parts[0]) + strlen(parts[1]) + 1);
+	CL_OK(clCreateKernelsInProgram(p, 8, k, &n_kernels));
+	CU_ASSERT_EQUAL(n_kernels, 4);
+	CU_ASSERT_EQUAL(clBuildProgram(p, 0, NULL, NULL, NULL, NULL), CL_INVALID_OPERATION);
+	for (cl_uint i = 0; i < n_kernels; i++)
+		CL_OK(clReleaseKernel(k[i]));
+	CL_OK(clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof(bytes), &bytes, NULL));
+	binary = malloc(bytes);
+	CL_OK(clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof(binary), &binary, NULL));
+	in = binary;
+	q = clCreateProgramWithBinary(context, 1, &device, &bytes, &in, NULL, &err);
+	CU_ASSERT_EQUAL(err, CL_SUCCESS);
+	CL_OK(clBuildProgram(q, 0, NULL, NULL, NULL, NULL));
+	binary[0] ^= 1;
+	CU_ASSERT_PTR_NULL(clCreateProgramWithBinary(context, 1, &device, &bytes, &in, NULL, &err));
+	CU_ASSERT_EQUAL(err, CL_INVALID_BINARY);
+	free(binary);
+	CL_OK(clReleaseProgram(p));
+	CL_OK(clReleaseProgram(q));
+}
+
+static void test_arguments(void)
+{
+	cl_program p = opencl_build(source, "-DSTEP=1000");
+	cl_kernel k = p ? clCreateKernel(p, "blend", NULL) : NULL, clone;
+	cl_mem out = clCreateBuffer(context, 0, 64 * 4, NULL, NULL), in, none = NULL;
+	size_t n = 64, local = 16;
+	struct pair pair = { 10, 20.5f };
+	cl_int4 v = { { 1, 2, 3, 100 } };
+	int host[64];
+	cl_int err;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	for (int i = 0; i < 64; i++)
+		host[i] = i;
+	in = clCreateBuffer(context, CL_MEM_COPY_HOST_PTR, sizeof(host), host, NULL);
+	CU_ASSERT_EQUAL(clEnqueueNDRangeKernel(queue, k, 1, NULL, &n, &local, 0, NULL, NULL),
+			CL_INVALID_KERNEL_ARGS);
+	CU_ASSERT_EQUAL(clSetKernelArg(k, 9, 8, &out), CL_INVALID_ARG_INDEX);
+	CU_ASSERT_EQUAL(clSetKernelArg(k, 0, 4, &out), CL_INVALID_ARG_SIZE);
+	CU_ASSERT_EQUAL(clSetKernelArg(k, 2, 64, host), CL_INVALID_ARG_VALUE);
+	CU_ASSERT_EQUAL(clSetKernelArg(k, 2, 0, NULL), CL_INVALID_ARG_SIZE);
+	CU_ASSERT_EQUAL(clSetKernelArg(k, 4, 4, &v), CL_INVALID_ARG_SIZE);
+	CU_ASSERT_EQUAL(clSetKernelArg(k, 4, 16, NULL), CL_INVALID_ARG_VALUE);
+	CU_ASSERT_EQUAL(clSetKernelArgSVMPointer(k, 4, host), CL_INVALID_ARG_VALUE);
+	CL_OK(clSetKernelArg(k, 0, sizeof(out), &out));
+	CL_OK(clSetKernelArg(k, 1, sizeof(in), &in));
+	CL_OK(clSetKernelArg(k, 2, 64, NULL));
+	CL_OK(clSetKernelArg(k, 3, sizeof(pair), &pair));
+	CL_OK(clSetKernelArg(k, 4, sizeof(v), &v));
+	clone = clCloneKernel(k, &err);
+	CU_ASSERT_EQUAL(err, CL_SUCCESS);
+	CL_OK(clEnqueueNDRangeKernel(queue, k, 1, NULL, &n, &local, 0, NULL, NULL));
+	/* The launch has its arguments: these are for the next one. */
+	pair.a = 0;
+	CL_OK(clSetKernelArg(k, 3, sizeof(pair), &pair));
+	CL_OK(clSetKernelArg(k, 1, sizeof(none), &none));
+	CL_OK(clEnqueueReadBuffer(queue, out, CL_TRUE, 0, sizeof(host), host, 0, NULL, NULL));
+	CU_ASSERT(host[0] == 1130 && host[63] == 1193);
+	CL_OK(clEnqueueNDRangeKernel(queue, k, 1, NULL, &n, &local, 0, NULL, NULL));
+	CL_OK(clEnqueueReadBuffer(queue, out, CL_TRUE, 0, sizeof(host), host, 0, NULL, NULL));
+	CU_ASSERT(host[0] == 1120 && host[63] == 1120);
+	CL_OK(clEnqueueNDRangeKernel(queue, clone, 1, NULL, &n, &local, 0, NULL, NULL));
+	CL_OK(clEnqueueReadBuffer(queue, out, CL_TRUE, 0, sizeof(host), host, 0, NULL, NULL));
+	CU_ASSERT(host[0] == 1130 && host[63] == 1193);
+	CL_OK(clReleaseMemObject(in));
+	CL_OK(clReleaseMemObject(out));
+	CL_OK(clReleaseKernel(clone));
+	CL_OK(clReleaseKernel(k));
+	CL_OK(clReleaseProgram(p));
+}
+
+static cl_int launch(cl_kernel k, cl_uint dims, const size_t *offset, const size_t *global,
+		     const size_t *local)
+{
+	return clEnqueueNDRangeKernel(queue, k, dims, offset, global, local, 0, NULL, NULL);
+}
+
+static void test_sizes(void)
+{
+	cl_kernel ids = opencl_kernel(source, "ids"), four = opencl_kernel(source, "four");
+	static cl_ulong out[32];
+	static int locals[8];
+	size_t n = 8, offset = 100, zero = 0, huge = 1ul << 40, most = SIZE_MAX, bad = 2;
+	size_t compile[3];
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ids);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(four);
+	CL_OK(clSetKernelArgSVMPointer(ids, 0, out));
+	CL_OK(launch(ids, 1, &offset, &n, NULL));
+	CL_OK(clFinish(queue));
+	CU_ASSERT(out[0] == 100 && out[7] == 107);
+	CU_ASSERT_EQUAL(launch(ids, 0, NULL, &n, NULL), CL_INVALID_WORK_DIMENSION);
+	CU_ASSERT_EQUAL(launch(ids, 4, NULL, &n, NULL), CL_INVALID_WORK_DIMENSION);
+	CU_ASSERT_EQUAL(launch(ids, 1, NULL, &zero, NULL), CL_INVALID_GLOBAL_WORK_SIZE);
+	CU_ASSERT_EQUAL(launch(ids, 1, &most, &n, NULL), CL_INVALID_GLOBAL_OFFSET);
+	CU_ASSERT_EQUAL(launch(ids, 1, NULL, &huge, &huge), CL_INVALID_WORK_ITEM_SIZE);
+	CL_OK(clSetKernelArgSVMPointer(four, 0, locals));
+	CL_OK(clGetKernelWorkGroupInfo(four, device, CL_KERNEL_COMPILE_WORK_GROUP_SIZE,
+				       sizeof(compile), compile, NULL));
+	CU_ASSERT(compile[0] == 4 && compile[1] == 1 && compile[2] == 1);
+	CU_ASSERT_EQUAL(launch(four, 1, NULL, &n, &bad), CL_INVALID_WORK_GROUP_SIZE);
+	CL_OK(launch(four, 1, NULL, &n, NULL));
+	CL_OK(clFinish(queue));
+	CU_ASSERT_EQUAL(locals[7], 4);
+	CL_OK(clReleaseKernel(ids));
+	CL_OK(clReleaseKernel(four));
+}
+
+static void test_references(void)
+{
+	cl_program p = opencl_build(source, NULL), of_kernel;
+	cl_kernel k = clCreateKernel(p, "ids", NULL);
+	cl_uint refs;
+	cl_int err;
+
+	CU_ASSERT_PTR_NULL(clCreateKernel(p, "nobody", &err));
+	CU_ASSERT_EQUAL(err, CL_INVALID_KERNEL_NAME);
+	CL_OK(clRetainKernel(k));
+	CL_OK(clGetKernelInfo(k, CL_KERNEL_REFERENCE_COUNT, sizeof(refs), &refs, NULL));
+	CU_ASSERT_EQUAL(refs, 2);
+	CL_OK(clReleaseKernel(k));
+	CL_OK(clReleaseProgram(p));
+	CL_OK(clGetKernelInfo(k, CL_KERNEL_PROGRAM, sizeof(of_kernel), &of_kernel, NULL));
+	CU_ASSERT_PTR_EQUAL(of_kernel, p);
+	CL_OK(clReleaseKernel(k));
+}
+
+int main(void)
+{
+	static const struct opencl_test tests[] = {
+		{ "compile errors and their log", test_log },
+		{ "program queries, callbacks, binaries", test_info },
+		{ "arguments of every form", test_arguments },
+		{ "launch sizes", test_sizes },
+		{ "reference counts", test_references },
+	};
+
+	return opencl_run("programs", tests, sizeof(tests) / sizeof(tests[0]));
+}

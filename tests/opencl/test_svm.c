@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+/* Kernels on pointers of the process: heap, .data, .bss, stack, SVM; faults that cannot be. */
+#include "opencl/common.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char source[] =
+	"kernel void add(global int *p, int n) { size_t i = get_global_id(0); p[i] += n; }\n"
+	"kernel void scopes(global atomic_int *p) {\n"
+	"  atomic_fetch_add_explicit(p, 1, memory_order_relaxed, memory_scope_all_svm_devices); }\n"
+	"struct node { global struct node *next; long value; };\n"
+	"kernel void chase(global struct node *n, global long *sum) {\n"
+	"  long s = 0; while (n) { s += n->value; n = n->next; } *sum = s; }\n"
+	"kernel void poke(ulong address) { *(global int *)address = 1; }\n";
+
+#define N 5000
+
+static int in_data[N] = { 1, 2, 3 };
+static int in_bss[N];
+
+static void run_add(int *p, int first)
+{
+	cl_kernel k = opencl_kernel(source, "add");
+	size_t n = N;
+	int value = 7;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	CL_OK(clSetKernelArgSVMPointer(k, 0, p));
+	CL_OK(clSetKernelArg(k, 1, sizeof(value), &value));
+	CL_OK(clEnqueueNDRangeKernel(queue, k, 1, NULL, &n, NULL, 0, NULL, NULL));
+	CL_OK(clFinish(queue));
+	CU_ASSERT_EQUAL(p[0], first + 7);
+	CU_ASSERT_EQUAL(p[N - 1], 7);
+	CL_OK(clReleaseKernel(k));
+}
+
+static void test_pointers(void)
+{
+	int on_stack[N] = { 30 };
+	int *heap = calloc(N, sizeof(int));
+	int *svm = clSVMAlloc(context, CL_MEM_READ_WRITE, N * sizeof(int), 0);
+
+	run_add(in_data, 1);
+	run_add(in_bss, 0);
+	run_add(on_stack, 30);
+	run_add(heap, 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(svm);
+	memset(svm, 0, N * sizeof(int));
+	run_add(svm, 0);
+	clSVMFree(context, svm);
+	free(heap);
+}
+
+struct node {
+	struct node *next;
+	long value;
+};
+
+static void test_list(void)
+{
+	struct node *head = NULL;
+	cl_kernel k = opencl_kernel(source, "chase");
+	long sum = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	for (int i = 0; i < 1000; i++) {
+		struct node *n = malloc(sizeof(*n) + (size_t)(i % 7) * 100);
+
+		n->next = head;
+		n->value = i;
+		head = n;
+	}
+	CL_OK(clSetKernelArgSVMPointer(k, 0, head));
+	CL_OK(clSetKernelArgSVMPointer(k, 1, &sum));
+	CL_OK(clEnqueueTask(queue, k, 0, NULL, NULL));
+	CL_OK(clFinish(queue));
+	CU_ASSERT_EQUAL(sum, 999 * 1000 / 2);
+	while (head) {
+		struct node *n = head;
+
+		head = n->next;
+		free(n);
+	}
+	CL_OK(clReleaseKernel(k));
+}
+
+static void test_svm_commands(void)
+{
+	char *a = clSVMAlloc(context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, 1 << 16, 64);
+	char b[256];
+	int pattern = 0x01020304;
+	void *list[1] = { a };
+	cl_event e;
+	cl_int status;
+	cl_device_svm_capabilities caps;
+
+	CL_OK(clGetDeviceInfo(device, CL_DEVICE_SVM_CAPABILITIES, sizeof(caps), &caps, NULL));
+	CU_ASSERT(caps & CL_DEVICE_SVM_FINE_GRAIN_SYSTEM);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+	CL_OK(clEnqueueSVMMemFill(queue, a, &pattern, 4, 1 << 16, 0, NULL, NULL));
+	CL_OK(clEnqueueSVMMigrateMem(queue, 1, (const void **)list, NULL, 0, 0, NULL, NULL));
+	CL_OK(clEnqueueSVMMap(queue, CL_TRUE, CL_MAP_READ, a, 1 << 16, 0, NULL, NULL));
+	CU_ASSERT_EQUAL(a[65535], 1);
+	CL_OK(clEnqueueSVMUnmap(queue, a, 0, NULL, NULL));
+	CL_OK(clEnqueueSVMMemcpy(queue, CL_TRUE, b, a + 100, sizeof(b), 0, NULL, NULL));
+	CU_ASSERT_EQUAL(b[0], 4);
+	CU_ASSERT_EQUAL(clEnqueueSVMMemcpy(queue, CL_TRUE, a, a + 1, 8, 0, NULL, NULL),
+			CL_MEM_COPY_OVERLAP);
+	CU_ASSERT_EQUAL(clEnqueueSVMMemFill(queue, a, &pattern, 3, 9, 0, NULL, NULL),
+			CL_INVALID_VALUE);
+	CL_OK(clEnqueueSVMFree(queue, 1, list, NULL, NULL, 0, NULL, &e));
+	CL_OK(clWaitForEvents(1, &e));
+	CL_OK(clGetEventInfo(e, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(status), &status, NULL));
+	CU_ASSERT_EQUAL(status, CL_COMPLETE);
+	CL_OK(clReleaseEvent(e));
+	CU_ASSERT_PTR_NULL(clSVMAlloc(context, 0, 0, 0));
+	CU_ASSERT_PTR_NULL(clSVMAlloc(context, 0, 64, 3));
+	CU_ASSERT_PTR_NULL(clSVMAlloc(context, CL_MEM_SVM_ATOMICS, 64, 0));
+	clSVMFree(context, NULL);
+}
+
+static void test_scope(void)
+{
+	cl_program p = opencl_build(source, "-cl-std=CL3.0");
+	cl_kernel k = p ? clCreateKernel(p, "scopes", NULL) : NULL;
+	size_t n = 100;
+	int counter = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	CL_OK(clSetKernelArgSVMPointer(k, 0, &counter));
+	CL_OK(clEnqueueNDRangeKernel(queue, k, 1, NULL, &n, NULL, 0, NULL, NULL));
+	CL_OK(clFinish(queue));
+	CU_ASSERT_EQUAL(counter, 100);
+	clReleaseKernel(k);
+	clReleaseProgram(p);
+}
+
+static void fault_at(cl_ulong address)
+{
+	cl_kernel k = opencl_kernel(source, "poke");
+	cl_int status = 0;
+	cl_event e, marker;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	CL_OK(clSetKernelArg(k, 0, sizeof(address), &address));
+	CL_OK(clEnqueueTask(queue, k, 0, NULL, &e));
+	CL_OK(clEnqueueMarkerWithWaitList(queue, 1, &e, &marker));
+	CU_ASSERT_EQUAL(clFinish(queue), CL_OUT_OF_RESOURCES);
+	CL_OK(clGetEventInfo(e, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(status), &status, NULL));
+	CU_ASSERT_EQUAL(status, CL_OUT_OF_RESOURCES);
+	CL_OK(clGetEventInfo(marker, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(status), &status,
+			     NULL));
+	CU_ASSERT_EQUAL(status, CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
+	CL_OK(clReleaseEvent(e));
+	CL_OK(clReleaseEvent(marker));
+	CL_OK(clReleaseKernel(k));
+}
+
+/* A kernel made before the fault works on the engine after it, and so does its program. */
+static void test_fault_and_recovery(void)
+{
+	static const cl_ulong bad[] = { 0x100000000ul, 8, 0xffff800000000000ul };
+	cl_kernel before = opencl_kernel(source, "add");
+	int *p = calloc(N, sizeof(int));
+	size_t n = N;
+	int value = 5;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(before);
+	CL_OK(clSetKernelArgSVMPointer(before, 0, p));
+	CL_OK(clSetKernelArg(before, 1, sizeof(value), &value));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		fault_at(bad[i]);
+		CL_OK(clEnqueueNDRangeKernel(queue, before, 1, NULL, &n, NULL, 0, NULL, NULL));
+		CL_OK(clFinish(queue));
+		CU_ASSERT_EQUAL(p[N - 1], 5 * ((int)i + 1));
+	}
+	CL_OK(clReleaseKernel(before));
+	free(p);
+}
+
+static int in_child(void)
+{
+	cl_event e;
+	cl_uint refs;
+
+	if (clFinish(queue) != CL_INVALID_COMMAND_QUEUE)
+		return 1;
+	if (clEnqueueMarkerWithWaitList(queue, 0, NULL, &e) != CL_INVALID_COMMAND_QUEUE)
+		return 2;
+	if (clGetContextInfo(context, CL_CONTEXT_REFERENCE_COUNT, sizeof(refs), &refs, NULL) !=
+	    CL_INVALID_CONTEXT)
+		return 3;
+	return 0;
+}
+
+/* The parent's objects are errors in the child, and never hang. */
+static void test_fork(void)
+{
+	int status = -1;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(in_child());
+	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	CU_ASSERT(WIFEXITED(status));
+	CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
+	run_add(memset(in_bss, 0, sizeof(in_bss)), 0);
+}
+
+int main(void)
+{
+	static const struct opencl_test tests[] = {
+		{ "pointers of heap, data, bss, stack, SVM", test_pointers },
+		{ "a linked list of malloc() nodes", test_list },
+		{ "SVM commands", test_svm_commands },
+		{ "memory_scope_all_svm_devices", test_scope },
+		{ "device fault, then recovery", test_fault_and_recovery },
+		{ "a forked child gets errors", test_fork },
+	};
+
+	return opencl_run("svm", tests, sizeof(tests) / sizeof(tests[0]));
+}
