@@ -63,6 +63,7 @@ static struct hmm_span *span_make(struct hmm_table *t, uintptr_t addr)
 	if (!s)
 		return NULL;
 	s->start = addr & ~(HMM_SPAN_BYTES - 1);
+	__atomic_store_n(&t->used[addr >> HMM_REGION_SHIFT], 1, __ATOMIC_RELEASE);
 	s->next = t->spans;
 	__atomic_store_n(&t->spans, s, __ATOMIC_RELEASE);
 	__atomic_store_n(&t->top[addr >> HMM_SPAN_SHIFT], s, __ATOMIC_RELEASE);
@@ -101,6 +102,10 @@ struct hmm_block *hmm_block_next(struct hmm_table *t, uintptr_t addr, uintptr_t 
 	while (addr < end) {
 		struct hmm_block *b;
 
+		if (!__atomic_load_n(&t->used[addr >> HMM_REGION_SHIFT], __ATOMIC_ACQUIRE)) {
+			addr = ((addr >> HMM_REGION_SHIFT) + 1) << HMM_REGION_SHIFT;
+			continue;
+		}
 		if (!span_find(t, addr)) {
 			addr = (addr & ~(HMM_SPAN_BYTES - 1)) + HMM_SPAN_BYTES;
 			continue;

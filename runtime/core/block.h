@@ -63,7 +63,10 @@ struct hmm_lru {
 	struct hmm_block *oldest, *newest;
 };
 
+#define HMM_REGION_SHIFT 36 /* what hmm_block_next() skips as one when it is empty */
+
 struct hmm_table {
+	uint8_t used[1u << (HMM_VA_BITS - HMM_REGION_SHIFT)]; /* region has spans */
 	struct hmm_span **top; /* by address >> HMM_SPAN_SHIFT */
 	struct hmm_span *spans;
 	struct os_mutex lock;  /* growth; look-ups take no lock */

@@ -46,7 +46,8 @@ struct emu_device {
 	struct hmm_device_fault fault; /* what ended generation fault.generation */
 	bool fault_valid;
 	_Atomic uint64_t served, served_pages; /* by this engine, for the report */
-	struct emu_remote *remotes;            /* locking: control_lock */
+	_Atomic bool has_copies;               /* of read-only memory, made since the last launch */
+	struct emu_remote *remotes;            /* locking: remote_lock */
 	_Atomic uint64_t stat[16];
 };
 

@@ -167,6 +167,8 @@ static void drop_copies(struct emu_device *d)
 {
 	struct hmm_block *b;
 
+	if (!atomic_exchange(&d->has_copies, false))
+		return;
 	for (uintptr_t at = 0; (b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS));
 	     at = b->start + HMM_BLOCK_BYTES) {
 		struct hmm_bits *copies = &b->dev[d->index].copies;
@@ -243,6 +245,7 @@ int emu_copy_read_only(struct emu_device *d, const struct os_vma *v, uintptr_t a
 		if (!err) {
 			hmm_bits_set(&b->dev[d->index].frames, i);
 			hmm_bits_set(&b->dev[d->index].copies, i);
+			atomic_store(&d->has_copies, true);
 			hmm_lru_touch(&emu.table, b, d->index);
 		} else {
 			emu_unreserve(d, 1);

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+#include "common/example.h"
+
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CELLS 64
+
+static cl_platform_id find_platform(void)
+{
+	cl_platform_id p[16];
+	cl_uint n = 0;
+	char name[64];
+
+	if (clGetPlatformIDs(16, p, &n))
+		n = 0;
+	for (cl_uint i = 0; i < n && i < 16; i++)
+		if (!clGetPlatformInfo(p[i], CL_PLATFORM_NAME, sizeof(name), name, NULL) &&
+		    !strcmp(name, "HMM"))
+			return p[i];
+	return NULL;
+}
+
+void example_open(struct example *e, const char *source)
+{
+	cl_platform_id platform = find_platform();
+	char log[4096] = "";
+	cl_int err;
+
+	if (!platform) {
+		fprintf(stderr, "No OpenCL platform HMM: run me by `hmmctl run`, or set "
+				"OCL_ICD_VENDORS to libhmm_opencl.so.\n");
+		exit(77);
+	}
+	/* The same devices that OpenCL uses: device state is one per process. */
+	CHECK(hmm_open(&e->hmm, NULL));
+	CHECK(clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 1, &e->device, NULL));
+	e->context = clCreateContext(NULL, 1, &e->device, NULL, NULL, &err);
+	CHECK(err);
+	e->queue = clCreateCommandQueueWithProperties(e->context, e->device, NULL, &err);
+	CHECK(err);
+	e->program = clCreateProgramWithSource(e->context, 1, &source, NULL, &err);
+	CHECK(err);
+	if (clBuildProgram(e->program, 1, &e->device, "", NULL, NULL)) {
+		clGetProgramBuildInfo(e->program, e->device, CL_PROGRAM_BUILD_LOG, sizeof(log), log,
+				      NULL);
+		fprintf(stderr, "%s\n", log);
+		exit(1);
+	}
+}
+
+cl_kernel example_kernel(struct example *e, const char *name)
+{
+	cl_int err;
+	cl_kernel k = clCreateKernel(e->program, name, &err);
+
+	CHECK(err);
+	return k;
+}
+
+void example_close(struct example *e)
+{
+	struct hmm_stats s = { .sz = sizeof(s) };
+
+	CHECK(hmm_stats(e->hmm, -1, &s));
+	printf("  %lu pages to the device, %lu home, %lu evicted; %lu device faults, %lu CPU faults\n",
+	       (unsigned long)s.pages_to_device, (unsigned long)s.pages_to_system,
+	       (unsigned long)s.pages_evicted, (unsigned long)s.device_faults,
+	       (unsigned long)s.cpu_faults);
+	clReleaseProgram(e->program);
+	clReleaseCommandQueue(e->queue);
+	clReleaseContext(e->context);
+	hmm_close(e->hmm);
+}
+
+double example_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+void example_map(struct example *e, const char *title, const void *p, size_t bytes)
+{
+	size_t pages = bytes / 4096 + 2;
+	struct hmm_page_status *s = calloc(pages, sizeof(*s));
+	char line[CELLS + 1];
+	int n, on = 0;
+
+	if (!s)
+		return;
+	n = hmm_query(e->hmm, p, bytes, s);
+	CHECK(n);
+	memset(line, ' ', CELLS);
+	line[CELLS] = 0;
+	for (int i = 0; i < n; i++) {
+		char *cell = &line[(size_t)i * CELLS / (size_t)n];
+
+		on += s[i].location >= 0;
+		if (s[i].location >= 0)
+			*cell = '#';
+		else if (s[i].location == HMM_SYSTEM && *cell == ' ')
+			*cell = '.';
+	}
+	printf("  %-26s [%s] %d of %d pages on the device\n", title, line, on, n);
+	free(s);
+}
