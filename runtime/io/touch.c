@@ -96,7 +96,7 @@ static bool next_line(struct map_reader *r, struct map_line *l)
 	l->read = next_char(r) == 'r';
 	l->write = next_char(r) == 'w';
 	for (int i = 0; i < 3; i++)
-		c = next_char(r);
+		next_char(r);
 	hex(r, &skip);
 	hex(r, &skip);
 	hex(r, &skip);

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Installs BUILD to a prefix and builds a C and a C++ program against it, by pkg-config and by
+# CMake, as a user would; then runs them, and hmmctl, from there.
+set -euo pipefail
+build=$1
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+cmake --install "$build" --prefix "$work/prefix" >/dev/null
+pc=$(dirname "$(find "$work/prefix" -name libhmm.pc)")
+# The prefix was chosen at installation, not at configuration.
+flags=$(PKG_CONFIG_PATH=$pc pkg-config --define-variable=prefix="$work/prefix" --cflags --libs libhmm)
+libs=$(PKG_CONFIG_PATH=$pc pkg-config --define-variable=prefix="$work/prefix" --variable=libdir libhmm)
+# shellcheck disable=SC2086 # several words
+cc "$here/consumer.c" -o "$work/c" $flags -Wl,-rpath,"$libs"
+cp "$here/consumer.c" "$work/consumer.cc"
+# shellcheck disable=SC2086
+c++ "$work/consumer.cc" -o "$work/cxx" $flags -Wl,-rpath,"$libs"
+
+mkdir "$work/project"
+cp "$here/consumer.c" "$work/project/"
+cp "$here/CMakeLists.project.txt" "$work/project/CMakeLists.txt"
+cmake -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
+cmake --build "$work/project/build" >/dev/null
+
+for program in "$work/c" "$work/cxx" "$work/project/build/consumer-c" \
+	"$work/project/build/consumer-cxx"; do
+	"$program"
+done
+"$work/prefix/bin/hmmctl" devices
+echo "consumers: built by pkg-config and by CMake, C and C++, and run"
