@@ -67,6 +67,7 @@ static void protect(void)
 }
 
 struct churn {
+	char *place; /* reserved */
 	_Atomic int stop, bad;
 };
 
@@ -76,7 +77,7 @@ static void *churn(void *arg)
 	struct churn *c = arg;
 
 	while (!atomic_load(&c->stop)) {
-		char *p = mmap((void *)0x100000000000, MIB, PROT_READ | PROT_WRITE,
+		char *p = mmap(c->place, MIB, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
 		for (size_t i = 0; i < MIB; i += PAGE)
@@ -90,20 +91,22 @@ static void *churn(void *arg)
 		for (size_t i = 0; i < MIB; i += PAGE)
 			if (p[i])
 				atomic_store(&c->bad, 3);
-		munmap(p, MIB);
+		/* Unmaps, too, but nobody else gets the place. */
+		mmap(p, MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	}
 	return NULL;
 }
 
 static void races(void)
 {
-	struct churn c = { 0 };
+	struct churn c = { .place = mmap(NULL, MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+					 0) };
 	pthread_t t;
 	long moved = 0, odd = 0;
 
 	pthread_create(&t, NULL, churn, &c);
 	for (int i = 0; i < 3000; i++) {
-		long n = hmm_migrate(h, (void *)0x100000000000, MIB, i % 3 - 1, 0);
+		long n = hmm_migrate(h, c.place, MIB, i % 3 - 1, 0);
 
 		moved += n > 0 ? n : 0;
 		if (n < 0 && n != -EFAULT)
@@ -116,6 +119,7 @@ static void races(void)
 	CU_ASSERT_EQUAL(odd, 0); /* an errno that is not in the contract */
 	CU_ASSERT_EQUAL(c.bad, 0);
 	CU_ASSERT(moved > 0);
+	munmap(c.place, MIB);
 }
 
 void add_mapping_suite(void)
