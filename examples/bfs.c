@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT
 /*
- * Breadth-first search on a real graph: the packages of this machine's package database and
- * what they depend on. The graph is ordinary malloc() memory: arrays of edges, one a package.
+ * Breadth-first search on a real graph: the packages that this machine knows, and what they
+ * depend on. The graph is ordinary malloc() memory: arrays of edges, one a package.
+ * bfs: the installed packages and apt's lists, where there are any; bfs FILE...: these only.
  */
 #include "common/example.h"
 
+#include <glob.h>
 #include <search.h>
 #include <string.h>
+#include <unistd.h>
 
-#define DATABASE "/var/lib/dpkg/status"
+#define INSTALLED "/var/lib/dpkg/status"
+#define LISTS "/var/lib/apt/lists/*_Packages*"
+#define UNPACK "/usr/lib/apt/apt-helper cat-file" /* lists may be compressed */
 
 struct package {
 	char *name;
@@ -27,30 +32,76 @@ static int by_name(const char *name)
 	return found ? (int)(intptr_t)found->data : -1;
 }
 
-static void add_package(const char *name)
+/* Its index, or -1 for one that was there before: the first version of a package counts. */
+static int add_package(const char *name)
 {
-	ENTRY entry;
+	char *copy;
 
-	package = realloc(package, (size_t)(count + 1) * sizeof(*package));
-	package[count] = (struct package){ .name = strdup(name) };
-	entry = (ENTRY){ package[count].name, (void *)(intptr_t)count };
-	hsearch(entry, ENTER);
-	count++;
+	if (by_name(name) >= 0)
+		return -1;
+	copy = example_need(strdup(name));
+	package = example_need(realloc(package, (size_t)(count + 1) * sizeof(*package)));
+	package[count] = (struct package){ .name = copy };
+	example_need(hsearch((ENTRY){ copy, (void *)(intptr_t)count }, ENTER));
+	return count++;
 }
 
-static void read_database(FILE *f)
+/* Pre-Depends and Depends of a package, joined. */
+static void add_depends(struct package *p, const char *text)
+{
+	char *old = p->depends;
+
+	if (asprintf(&p->depends, "%s,%s", old ? old : "", text) < 0)
+		example_need(NULL);
+	free(old);
+}
+
+static void read_packages(FILE *f)
 {
 	char *line = NULL;
 	size_t room = 0;
+	int at = -1;
 
 	while (getline(&line, &room, f) > 0) {
 		line[strcspn(line, "\n")] = 0;
 		if (!strncmp(line, "Package: ", 9))
-			add_package(line + 9);
-		else if (!strncmp(line, "Depends: ", 9) && count)
-			package[count - 1].depends = strdup(line + 9);
+			at = add_package(line + 9);
+		else if (at >= 0 && !strncmp(line, "Depends: ", 9))
+			add_depends(&package[at], line + 9);
+		else if (at >= 0 && !strncmp(line, "Pre-Depends: ", 13))
+			add_depends(&package[at], line + 13);
 	}
 	free(line);
+}
+
+static void read_file(const char *path)
+{
+	FILE *f = fopen(path, "re");
+
+	if (!f) {
+		perror(path);
+		exit(1);
+	}
+	read_packages(f);
+	fclose(f);
+}
+
+static void read_lists(void)
+{
+	glob_t lists;
+
+	if (glob(LISTS, 0, NULL, &lists))
+		return;
+	for (size_t i = 0; i < lists.gl_pathc; i++) {
+		char command[4096];
+		FILE *f;
+
+		snprintf(command, sizeof(command), UNPACK " '%s' 2>/dev/null", lists.gl_pathv[i]);
+		f = example_need(popen(command, "re"));
+		read_packages(f);
+		pclose(f);
+	}
+	globfree(&lists);
 }
 
 /* "libc6 (>= 2.36), debconf | cdebconf": every name, of alternatives too. */
@@ -66,7 +117,7 @@ static void make_edges(struct package *p)
 		to = by_name(word);
 		if (to < 0)
 			continue;
-		p->edge = realloc(p->edge, (size_t)(p->edges + 1) * sizeof(int));
+		p->edge = example_need(realloc(p->edge, (size_t)(p->edges + 1) * sizeof(int)));
 		p->edge[p->edges++] = to;
 	}
 	free(p->depends);
@@ -85,7 +136,7 @@ static int search_on_device(struct example *e, int *distance)
 {
 	cl_kernel level = example_kernel(e, "level");
 	size_t n = (size_t)count;
-	int *more = malloc(sizeof(*more)), at = 0;
+	int *more = example_need(malloc(sizeof(*more))), at = 0;
 
 	do {
 		*more = 0;
@@ -104,10 +155,9 @@ static int search_on_device(struct example *e, int *distance)
 
 static void search_on_cpu(int start, int *distance)
 {
-	int *queue = malloc((size_t)count * sizeof(int)), first = 0, last = 0;
+	int *queue = example_need(malloc((size_t)count * sizeof(int))), first = 0, last = 0;
 
 	queue[last++] = start;
-	distance[start] = 0;
 	while (first < last) {
 		int i = queue[first++];
 
@@ -123,58 +173,78 @@ static void search_on_cpu(int start, int *distance)
 	free(queue);
 }
 
-/* The package from which most others are reached would be nice; most edges will do. */
-static int best_start(void)
+/* The package that depends on most others directly. */
+static int most_edges(void)
 {
 	int best = 0;
 
 	for (int i = 1; i < count; i++)
-		if (package[i].edges > package[best].edges)
-			best = i;
+		best = package[i].edges > package[best].edges ? i : best;
 	return best;
 }
 
-int main(void)
+static int *distances(int start)
 {
-	FILE *f = fopen(DATABASE, "re");
-	int *distance, *expected, start, levels, reached = 0, far = 0;
+	int *d = memset(example_need(malloc((size_t)count * sizeof(int))), -1,
+			(size_t)count * sizeof(int));
+
+	d[start] = 0;
+	return d;
+}
+
+static void print_levels(const int *distance, int levels)
+{
+	int far = 0, reached = 0;
+
+	printf("  packages a level:");
+	for (int level = 0, n = 0; level < levels; level++, reached += n, n = 0) {
+		for (int i = 0; i < count; i++)
+			n += distance[i] == level;
+		printf(" %d", n);
+	}
+	for (int i = 0; i < count; i++)
+		far = distance[i] > distance[far] ? i : far;
+	printf("\n  %d packages in all, the farthest is %s, %d steps away\n", reached,
+	       package[far].name, distance[far]);
+}
+
+int main(int argc, char **argv)
+{
+	int *distance, *expected, start, levels, wrong;
 	struct example e;
 	double t;
 
-	if (!f || !hcreate(200000)) {
-		fprintf(stderr, "%s is not there: no package graph on this machine\n", DATABASE);
+	example_need(hcreate(400000) ? &count : NULL);
+	for (int i = 1; i < argc; i++)
+		read_file(argv[i]);
+	if (argc < 2 && !access(INSTALLED, R_OK))
+		read_file(INSTALLED);
+	if (argc < 2)
+		read_lists();
+	if (!count) {
+		fprintf(stderr, "No packages found: no graph.\n");
 		return 77;
 	}
-	read_database(f);
-	fclose(f);
 	for (int i = 0; i < count; i++)
 		make_edges(&package[i]);
-	distance = malloc((size_t)count * sizeof(int));
-	expected = malloc((size_t)count * sizeof(int));
-	memset(distance, -1, (size_t)count * sizeof(int));
-	memset(expected, -1, (size_t)count * sizeof(int));
-	start = best_start();
-	distance[start] = 0;
+	start = most_edges();
+	distance = distances(start);
+	expected = distances(start);
 
 	example_open(&e, source);
-	printf("What does %s need? Searching %d packages of this machine.\n", package[start].name,
-	       count);
+	printf("What does %s need? Searching %d packages.\n", package[start].name, count);
 	t = example_seconds();
 	levels = search_on_device(&e, distance);
-	t = example_seconds() - t;
+	printf("  %d levels in %.1f ms on the device\n", levels, (example_seconds() - t) * 1e3);
+	example_map(&e, "distances", distance, (size_t)count * sizeof(int));
+	t = example_seconds();
 	search_on_cpu(start, expected);
-	for (int i = 0; i < count; i++) {
-		reached += distance[i] >= 0;
-		if (distance[i] > distance[far])
-			far = i;
-	}
-	printf("  %d packages in %d levels, the farthest is %s at %d; %.1f ms on the device\n",
-	       reached, levels, package[far].name, distance[far], t * 1e3);
-	if (memcmp(distance, expected, (size_t)count * sizeof(int))) {
-		fprintf(stderr, "the CPU disagrees\n");
-		return 1;
-	}
-	printf("  the CPU finds the same\n");
+	wrong = memcmp(distance, expected, (size_t)count * sizeof(int)) != 0;
+	printf("  the CPU %s in %.1f ms, pages coming home\n",
+	       wrong ? "DISAGREES" : "finds the same", (example_seconds() - t) * 1e3);
+	print_levels(distance, levels);
 	example_close(&e);
-	return 0;
+	free(distance);
+	free(expected);
+	return wrong;
 }

@@ -26,21 +26,31 @@ static void insert(struct node **at, struct node *n)
 	*at = n;
 }
 
+/* Where malloc() put the nodes. Asking them later would bring them home. */
+static uintptr_t lowest = UINTPTR_MAX, highest;
+
 static struct node *make_nodes(size_t count, struct node **root)
 {
 	struct node *first = NULL;
 	uint64_t random = 1;
 
 	for (size_t i = 0; i < count; i++) {
-		struct node *n = calloc(1, sizeof(*n));
+		struct node *n = example_need(calloc(1, sizeof(*n)));
 
 		random = random * 6364136223846793005u + 1442695040888963407u;
 		n->value = (int64_t)(random >> 40);
 		n->next = first;
 		first = n;
+		lowest = (uintptr_t)n < lowest ? (uintptr_t)n : lowest;
+		highest = (uintptr_t)n > highest ? (uintptr_t)n : highest;
 		insert(root, n);
 	}
 	return first;
+}
+
+static void map_nodes(struct example *e, const char *title)
+{
+	example_map(e, title, (const void *)lowest, highest - lowest + sizeof(struct node));
 }
 
 static int check_list(struct node *first, int64_t sum)
@@ -93,6 +103,7 @@ int main(int argc, char **argv)
 	CHECK(clEnqueueNDRangeKernel(e.queue, list, 1, NULL, &one, NULL, 0, NULL, NULL));
 	CHECK(clFinish(e.queue));
 	printf("  the device walked the list in %.1f ms\n", (example_seconds() - start) * 1e3);
+	map_nodes(&e, "the nodes, after the walk");
 
 	find = example_kernel(&e, "find");
 	CHECK(clSetKernelArgSVMPointer(find, 0, root));
@@ -105,6 +116,7 @@ int main(int argc, char **argv)
 	       (example_seconds() - start) * 1e3);
 
 	ok = check_list(first, *sum) && check_tree(root, key, found, keys);
+	map_nodes(&e, "the nodes, read by the CPU");
 	printf("  the CPU %s\n", ok ? "finds the same" : "DISAGREES");
 	clReleaseKernel(list);
 	clReleaseKernel(find);

@@ -6,58 +6,68 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+say() { printf '   %s\n' "$@"; }
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 trap 'echo "demo: stopped at line $LINENO" >&2' ERR
 
-scripts/setup.sh
-if [ ! -x build/bin/oversubscribe ] || [ -n "$(find runtime examples include -newer build/bin/oversubscribe -name '*.[ch]' -print -quit)" ]; then
-	bold "Building"
-	log=$(mktemp)
-	if ! { cmake -G Ninja -S . -B build -DHMM_BUILD_TESTS=OFF && cmake --build build; } \
-		>"$log" 2>&1; then
-		tail -n 30 "$log" >&2
-		exit 1
-	fi
-	rm -f "$log"
-fi
+# Its output is of interest only when it fails.
+quietly() {
+	"$@" >>"$scratch/log" 2>&1 || {
+		tail -n 30 "$scratch/log" >&2
+		return 1
+	}
+}
 
-stats=$(mktemp -d)
-trap 'rm -rf "$stats"' EXIT
+scripts/setup.sh libcunit1-dev
+examples=(vecadd chase bfs oversubscribe)
+[ -x build/bin/oversubscribe ] || bold "Building"
+# A build folder that is there stays as it was configured.
+[ -f build/build.ninja ] || quietly cmake -G Ninja -S . -B build
+quietly cmake --build build --target hmm hmm_opencl hmm-engine hmm_io hmmctl "${examples[@]}"
+
 png=$PWD/build/residency.png
-names=()
 
 run() {
-	local name=$1
-	shift
-	names+=("$name")
-	HMM_STATS="$stats/$name" OCL_ICD_VENDORS=$PWD/build/lib/libhmm_opencl.so "build/bin/$name" "$@"
+	HMM_STATS="$scratch/$1" OCL_ICD_VENDORS=$PWD/build/lib/libhmm_opencl.so "build/bin/$@"
 }
 
 bold "The device"
 build/bin/hmmctl devices
-echo "   It is a process of its own: none of its memory is mapped in the programs below. In the"
-echo "   maps, # is a page on the device, . a page in system memory, a blank an untouched one."
+say "It is a process of its own: none of its memory is mapped in the programs below. In the" \
+	"maps, # is a page on the device, . a page in system memory, a blank an untouched one."
 
 bold "1. Vectors straight from malloc()"
-echo "   No buffers and no copies: the kernel gets the pointers, faults, and the pages move."
+say "No buffers and no copies: the kernel gets the pointers, faults, and the pages move."
 run vecadd
+
 bold "2. Following pointers"
-echo "   A list and a tree of malloc() nodes. The same pointers are good on both sides."
+say "A list and a tree of malloc() nodes. The same pointers are good on both sides."
 run chase
-bold "3. A real graph: this machine's packages and what they depend on"
+
+bold "3. A real graph: the packages that this machine knows, and what they depend on"
+say "Breadth-first: each level is one kernel. Only the pages that a level needs move."
 run bfs
+
 bold "4. Four times more data than the device has memory"
-echo "   The least recently used pages go home, like in a page cache."
+say "The least recently used pages go home, like in a page cache."
 run oversubscribe "$png"
 
+# HMM_STATS: "device 0 pages_to_device=1 ..." for each device.
+value() {
+	sed -n "s/^device .*\<$1=\([0-9]*\).*/\1/p" "$scratch/$2" |
+		awk '{ n += $1 } END { print n + 0 }'
+}
+
 bold "What moved"
-printf '   %-14s %10s %10s %10s %10s %10s\n' example launches faults migrated home evicted
-for name in "${names[@]}"; do
-	sed -n 's/^device .*pages_to_device=\([0-9]*\) pages_to_system=\([0-9]*\) .*device_faults=\([0-9]*\) pages_evicted=\([0-9]*\) .*launches=\([0-9]*\).*/\5 \3 \1 \2 \4/p' \
-		"$stats/$name" | while read -r launches faults out home evicted; do
-		printf '   %-14s %10s %10s %10s %10s %10s\n' \
-			"$name" "$launches" "$faults" "$out" "$home" "$evicted"
-	done
+row() { printf '   %-14s %10s %10s %10s %10s %10s\n' "$@"; }
+row example launches faults migrated home evicted
+for name in "${examples[@]}"; do
+	row "$name" "$(value launches "$name")" "$(value device_faults "$name")" \
+		"$(value pages_to_device "$name")" "$(value pages_to_system "$name")" \
+		"$(value pages_evicted "$name")"
 done
 echo
-echo "   pages of 4 KiB; residency over time of example 4: $png"
-echo "   Your own OpenCL program: build/bin/hmmctl run -- PROGRAM"
+say "Pages of 4 KiB; faults are the device's. Residency over time of example 4:" "  $png" \
+	"Your own OpenCL program: build/bin/hmmctl run -- PROGRAM"

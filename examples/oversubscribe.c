@@ -23,15 +23,13 @@ int main(int argc, char **argv)
 	bytes = 4 * info.bytes;
 	n = bytes / sizeof(*p);
 	chunk = n / 16;
-	p = malloc(bytes);
-	if (!p)
-		return 1;
+	p = example_need(malloc(bytes));
 	printf("%zu MiB of data on a device of %zu MiB, three passes.\n", bytes >> 20,
 	       (size_t)info.bytes >> 20);
+	r = residency_start(e.hmm, p, bytes);
 	for (size_t i = 0; i < n; i++)
 		p[i] = i;
 	step = example_kernel(&e, "advance_all");
-	r = residency_start(e.hmm, p, bytes);
 	for (cl_ulong pass = 1; pass <= 3; pass++) {
 		double start = example_seconds();
 
@@ -55,7 +53,8 @@ int main(int argc, char **argv)
 		}
 	}
 	example_map(&e, "checked by the CPU", p, bytes);
-	residency_stop(r, png);
+	printf("  every word is right\n");
+	CHECK(residency_stop(r, png));
 	clReleaseKernel(step);
 	example_close(&e);
 	free(p);

@@ -14,6 +14,9 @@ int main(int argc, char **argv)
 	cl_kernel add;
 	double start;
 
+	example_need(a);
+	example_need(b);
+	example_need(sum);
 	example_open(&e, source);
 	for (size_t i = 0; i < n; i++) {
 		a[i] = (float)(i % 1000);

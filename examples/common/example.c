@@ -7,17 +7,21 @@
 
 #define CELLS 64
 
+/* HMM_EXAMPLE_PLATFORM names another one that shares pointers, to compare with. */
 static cl_platform_id find_platform(void)
 {
+	const char *wanted = getenv("HMM_EXAMPLE_PLATFORM");
 	cl_platform_id p[16];
 	cl_uint n = 0;
 	char name[64];
 
+	if (!wanted)
+		wanted = "HMM";
 	if (clGetPlatformIDs(16, p, &n))
 		n = 0;
 	for (cl_uint i = 0; i < n && i < 16; i++)
 		if (!clGetPlatformInfo(p[i], CL_PLATFORM_NAME, sizeof(name), name, NULL) &&
-		    !strcmp(name, "HMM"))
+		    !strcmp(name, wanted))
 			return p[i];
 	return NULL;
 }
@@ -74,6 +78,15 @@ void example_close(struct example *e)
 	hmm_close(e->hmm);
 }
 
+void *example_need(void *p)
+{
+	if (!p) {
+		fprintf(stderr, "not enough memory\n");
+		exit(1);
+	}
+	return p;
+}
+
 double example_seconds(void)
 {
 	struct timespec t;
@@ -92,18 +105,26 @@ void example_map(struct example *e, const char *title, const void *p, size_t byt
 	if (!s)
 		return;
 	n = hmm_query(e->hmm, p, bytes, s);
-	CHECK(n);
-	memset(line, ' ', CELLS);
-	line[CELLS] = 0;
-	for (int i = 0; i < n; i++) {
-		char *cell = &line[(size_t)i * CELLS / (size_t)n];
-
-		on += s[i].location >= 0;
-		if (s[i].location >= 0)
-			*cell = '#';
-		else if (s[i].location == HMM_SYSTEM && *cell == ' ')
-			*cell = '.';
+	if (n <= 0) {
+		/* A heap may have holes between its parts: no map then. */
+		free(s);
+		return;
 	}
+	for (int i = 0; i < n; i++)
+		on += s[i].location >= 0;
+	/* A cell stands for many pages, or a page for many cells; '#' shows best. */
+	for (int c = 0; c < CELLS; c++) {
+		int i = (int)((long)c * n / CELLS), end = (int)((c + 1L) * n / CELLS);
+
+		line[c] = ' ';
+		do {
+			if (s[i].location >= 0)
+				line[c] = '#';
+			else if (s[i].location == HMM_SYSTEM && line[c] == ' ')
+				line[c] = '.';
+		} while (++i < end);
+	}
+	line[CELLS] = 0;
 	printf("  %-26s [%s] %d of %d pages on the device\n", title, line, on, n);
 	free(s);
 }

@@ -35,10 +35,12 @@ cl_kernel example_kernel(struct example *e, const char *name);
 void example_map(struct example *e, const char *title, const void *p, size_t bytes);
 
 double example_seconds(void);
+void *example_need(void *p); /* @p, or the end of the program when it is NULL */
 
 /* residency.c: samples a range in the background; writes a PNG of pages over time. */
 struct residency;
 struct residency *residency_start(struct hmm *h, const void *p, size_t bytes);
-void residency_stop(struct residency *r, const char *png);
+/* @png NULL: no picture. Returns 0, or -1 when it could not be written. */
+int residency_stop(struct residency *r, const char *png);
 
 #endif /* HMM_EXAMPLES_EXAMPLE_H */

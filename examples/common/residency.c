@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Where the pages of a range are, over time, as a picture: time to the right. */
+/*
+ * Where the pages of a range are, over time, as a picture: time to the right, addresses
+ * downwards.
+ */
 #include "common/example.h"
 
 #include <png.h>
@@ -9,9 +12,11 @@
 #include <unistd.h>
 
 #define ROWS 256         /* of pages */
-#define COLUMNS 4096     /* of samples */
+#define COLUMNS 8192     /* of samples */
 #define WIDTH 960
 #define MARGIN 8
+#define HEIGHT (ROWS + 2 * MARGIN)
+#define PLOT (WIDTH - 2 * MARGIN)
 
 struct residency {
 	struct hmm *hmm;
@@ -19,7 +24,9 @@ struct residency {
 	size_t bytes, pages;
 	pthread_t thread;
 	_Atomic int stop;
+	double begin;
 	unsigned int samples;
+	float when[COLUMNS];               /* seconds since @begin */
 	unsigned char cell[COLUMNS][ROWS]; /* 0 untouched, 1 system, 2 device */
 };
 
@@ -27,14 +34,20 @@ static void sample(struct residency *r, struct hmm_page_status *s)
 {
 	unsigned char *column = r->cell[r->samples];
 
+	r->when[r->samples] = (float)(example_seconds() - r->begin);
 	if (hmm_query(r->hmm, r->start, r->bytes, s) < 0)
 		return;
-	for (size_t i = 0; i < r->pages; i++) {
-		unsigned char *c = &column[i * ROWS / r->pages];
-		unsigned char is = s[i].location >= 0 ? 2 : s[i].location == HMM_SYSTEM ? 1 : 0;
+	/* A row stands for many pages, or a page for many rows: row by row covers both. */
+	for (size_t row = 0; row < ROWS; row++) {
+		size_t i = row * r->pages / ROWS, end = (row + 1) * r->pages / ROWS;
 
-		if (is > *c)
-			*c = is;
+		do {
+			unsigned char is = s[i].location >= 0		? 2 :
+					   s[i].location == HMM_SYSTEM ? 1 : 0;
+
+			if (is > column[row])
+				column[row] = is;
+		} while (++i < end);
 	}
 	r->samples++;
 }
@@ -42,7 +55,7 @@ static void sample(struct residency *r, struct hmm_page_status *s)
 static void *sampler(void *arg)
 {
 	struct residency *r = arg;
-	struct hmm_page_status *s = calloc(r->pages, sizeof(*s));
+	struct hmm_page_status *s = calloc(r->pages + 1, sizeof(*s));
 
 	while (s && !atomic_load(&r->stop) && r->samples < COLUMNS) {
 		sample(r, s);
@@ -54,14 +67,13 @@ static void *sampler(void *arg)
 
 struct residency *residency_start(struct hmm *h, const void *p, size_t bytes)
 {
-	struct residency *r = calloc(1, sizeof(*r));
+	struct residency *r = example_need(calloc(1, sizeof(*r)));
 
-	if (!r)
-		return NULL;
 	r->hmm = h;
 	r->start = p;
 	r->bytes = bytes;
-	r->pages = bytes / 4096;
+	r->pages = ((uintptr_t)p % 4096 + bytes + 4095) / 4096;
+	r->begin = example_seconds();
 	if (pthread_create(&r->thread, NULL, sampler, r)) {
 		free(r);
 		return NULL;
@@ -69,49 +81,61 @@ struct residency *residency_start(struct hmm *h, const void *p, size_t bytes)
 	return r;
 }
 
-static const png_byte colours[3][3] = { { 245, 245, 245 }, { 120, 144, 168 }, { 216, 96, 32 } };
+static const unsigned char colours[3][3] = {
+	{ 245, 245, 245 }, { 120, 144, 168 }, { 216, 96, 32 }
+};
 
-static void draw(const struct residency *r, png_structp png)
+/* Column by column: the newest sample at its time. Returns seconds between ticks. */
+static double draw(const struct residency *r, unsigned char (*image)[WIDTH][3])
 {
-	png_byte line[WIDTH * 3];
+	double end = r->when[r->samples - 1], tick = end > 10 ? 5 : end > 2 ? 1 : 0.1;
+	unsigned int at = 0;
+	int last = -1;
 
-	for (int y = 0; y < ROWS + 2 * MARGIN; y++) {
-		memset(line, 255, sizeof(line));
-		for (int x = MARGIN; x < WIDTH - MARGIN && r->samples; x++) {
-			size_t at = (size_t)(x - MARGIN) * r->samples / (WIDTH - 2 * MARGIN);
-			int row = y - MARGIN;
+	memset(image, 255, sizeof(*image) * HEIGHT);
+	for (int x = 0; x < PLOT; x++) {
+		double t = end * x / PLOT;
 
-			if (row >= 0 && row < ROWS)
-				memcpy(&line[x * 3], colours[r->cell[at][row]], 3);
-		}
-		png_write_row(png, line);
+		while (at + 1 < r->samples && r->when[at + 1] <= t)
+			at++;
+		for (int y = 0; y < ROWS; y++)
+			memcpy(image[MARGIN + y][MARGIN + x], colours[r->cell[at][y]], 3);
+		for (int y = 0; (int)(t / tick) != last && y < MARGIN - 2; y++)
+			memset(image[MARGIN + ROWS + y][MARGIN + x], 0, 3);
+		last = (int)(t / tick);
 	}
+	return tick;
 }
 
-void residency_stop(struct residency *r, const char *path)
+static int write_png(const struct residency *r, const char *path)
 {
-	FILE *f = path ? fopen(path, "wbe") : NULL;
-	png_structp png;
-	png_infop info;
+	unsigned char (*image)[WIDTH][3] = example_need(malloc(sizeof(*image) * HEIGHT));
+	png_image png = { .version = PNG_IMAGE_VERSION, .width = WIDTH, .height = HEIGHT,
+			  .format = PNG_FORMAT_RGB };
+	double tick = draw(r, image);
+	int ok = png_image_write_to_file(&png, path, 0, image, 0, NULL);
+
+	if (ok)
+		printf("  residency over time: %s (%u samples; orange: device, blue: system, a "
+		       "tick: %g s)\n", path, r->samples, tick);
+	else
+		fprintf(stderr, "%s: %s\n", path, png.message);
+	free(image);
+	return ok ? 0 : -1;
+}
+
+int residency_stop(struct residency *r, const char *path)
+{
+	int err = 0;
 
 	if (!r)
-		return;
+		return path ? -1 : 0;
 	atomic_store(&r->stop, 1);
 	pthread_join(r->thread, NULL);
-	if (f) {
-		png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
-		info = png_create_info_struct(png);
-		png_init_io(png, f);
-		png_set_IHDR(png, info, WIDTH, ROWS + 2 * MARGIN, 8, PNG_COLOR_TYPE_RGB,
-			     PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-			     PNG_FILTER_TYPE_DEFAULT);
-		png_write_info(png, info);
-		draw(r, png);
-		png_write_end(png, NULL);
-		png_destroy_write_struct(&png, &info);
-		fclose(f);
-		printf("  residency over time: %s (%u samples; orange: device, blue: system)\n",
-		       path, r->samples);
-	}
+	if (path && r->samples)
+		err = write_png(r, path);
+	else if (path)
+		err = -1;
 	free(r);
+	return err;
 }

@@ -2,6 +2,7 @@
 /* The emulated backend: start, stop, and the table of what it does. */
 #include "emulated/emu.h"
 #include "os/enter.h"
+#include "os/self.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -67,8 +68,11 @@ static int home(struct emu_device *d)
 
 static void stop(void)
 {
+	/* Kernels may still run: nothing goes out again behind the back of the homing. */
+	atomic_fetch_add(&emu.hold, 1);
 	for (unsigned int d = 0; d < emu.devices; d++)
-		home(&emu.device[d]);
+		while (home(&emu.device[d]) == -ENOMEM)
+			os_sleep_ns(10000000); /* there is no other place for these pages */
 	emu.running = false;
 	/* Descriptors of tracked memory go last: closing wakes who waits there. */
 	emu_handlers_stop();
@@ -111,6 +115,7 @@ static int start(const struct hmm_config *c)
 	memset(&emu, 0, sizeof(emu));
 	emu.client = emu.staging = -1;
 	emu.test_skip = skipped_fences();
+	os_self_init();
 	err = hmm_table_init(&emu.table);
 	if (err)
 		return err;
@@ -249,9 +254,13 @@ static unsigned int settled_state(struct emu_device *d)
 	return atomic_load(&d->state);
 }
 
-static int connect_engine(unsigned int device, int *fd, unsigned int *generation)
+struct connect_args {
+	unsigned int device, generation;
+	int fd;
+};
+
+static int try_connect(struct emu_device *d, int *fd, unsigned int *generation)
 {
-	struct emu_device *d = &emu.device[device];
 	struct hmm_engine_msg msg = { .magic = HMM_ENGINE_MAGIC, .op = HMM_ENGINE_CONNECT };
 	int pair[2], err = 0;
 
@@ -269,7 +278,30 @@ static int connect_engine(unsigned int device, int *fd, unsigned int *generation
 		return err;
 	}
 	*fd = pair[0];
-	return 0;
+	return *generation == atomic_load(&d->generation) ? 0 : -EAGAIN;
+}
+
+/* On a private stack: locks are held around system calls on what lies there. */
+static long connect_on_stack(void *arg)
+{
+	struct connect_args *a = arg;
+	int err;
+
+	while ((err = try_connect(&emu.device[a->device], &a->fd, &a->generation)) == -EAGAIN)
+		os_close(a->fd); /* of an engine that was replaced meanwhile */
+	return err;
+}
+
+static int connect_engine(unsigned int device, int *fd, unsigned int *generation)
+{
+	struct connect_args a = { .device = device };
+	int err = (int)os_enter(connect_on_stack, &a, sizeof(a));
+
+	if (!err) {
+		*fd = a.fd;
+		*generation = a.generation;
+	}
+	return err;
 }
 
 static long drain_on_stack(void *arg)

@@ -51,6 +51,7 @@ static int detach_by_copy(struct hmm_block *b, struct emu_device *d, unsigned in
 	size_t len = (end - i) * HMM_PAGE_BYTES;
 	uint64_t *map = os_alloc(HMM_BLOCK_PAGES * sizeof(*map));
 	char *alias = emu_alias(b, d->index, i);
+	size_t done;
 	int err = -ENOMEM;
 
 	if (!map || !alias)
@@ -71,8 +72,12 @@ static int detach_by_copy(struct hmm_block *b, struct emu_device *d, unsigned in
 		err = err == -EAGAIN ? EMU_DRAIN : err == -ENOENT ? -EFAULT : err;
 		goto out;
 	}
-	emu_discard(start, len);
-	hmm_bits_set_range(out, i, end);
+	done = emu_discard(start, len);
+	hmm_bits_set_range(out, i, i + (unsigned int)(done / HMM_PAGE_BYTES));
+	if (done < len) {
+		uffd_protect(emu.client, start + done, len - done, false);
+		err = EMU_DRAIN;
+	}
 out:
 	os_free(map, HMM_BLOCK_PAGES * sizeof(*map));
 	return err;
@@ -107,6 +112,8 @@ static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struc
 
 	if (!staging)
 		return -ENOMEM;
+	/* A slot still full would pass for the page where the client has a hole. */
+	emu_drop_staged(b, i, end);
 	while (i < end) {
 		unsigned int n = chunk < end - i ? chunk : end - i;
 		size_t done;
@@ -154,6 +161,34 @@ static int copy_staged(struct hmm_block *b, struct emu_device *d, unsigned int i
 	return 0;
 }
 
+/*
+ * A page that cannot move, one at a time: the mapping may end at any page. A writable one is
+ * asked once more, for its mapping may have been another one a moment ago; if it still
+ * refuses it is mlocked.
+ */
+static int detach_refused(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			  unsigned int end, struct hmm_bits *out)
+{
+	struct hmm_bits copied = { 0 };
+	struct os_vma v;
+	unsigned int stop;
+	int err = EMU_EXCLUSIVE;
+
+	if (os_vma_find(hmm_block_addr(b, i), &v) || v.start > hmm_block_addr(b, i) || !v.read)
+		return -EFAULT;
+	if (v.write) {
+		err = move_out(b, i, i + 1, out, &stop);
+		if (!err)
+			err = copy_staged(b, d, i, i + 1, false, out);
+	}
+	if (err == EMU_EXCLUSIVE) {
+		err = detach_by_copy(b, d, i, i + 1, &copied);
+		if (!err)
+			hmm_bits_set(out, i);
+	}
+	return !err && i + 1 < end ? EMU_EXCLUSIVE : err; /* the rest, with another look */
+}
+
 int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 	       bool exclusive, bool streaming, struct hmm_bits *out)
 {
@@ -168,15 +203,7 @@ int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsign
 	err = move_out(b, i, end, out, &stop);
 	if (copy_staged(b, d, first, end, streaming, out))
 		return -ENOMEM;
-	if (err == EMU_EXCLUSIVE && exclusive) {
-		struct hmm_bits copied = { 0 };
-
-		/* One page at a time: the mapping may end at any page. */
-		err = detach_by_copy(b, d, stop, stop + 1, &copied);
-		if (!err)
-			hmm_bits_set(out, stop);
-		if (!err && stop + 1 < end)
-			err = EMU_EXCLUSIVE; /* the rest, with another look */
-	}
+	if (err == EMU_EXCLUSIVE && exclusive)
+		err = detach_refused(b, d, stop, end, out);
 	return err;
 }

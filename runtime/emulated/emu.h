@@ -156,8 +156,8 @@ void emu_events_drain(void); /* no lock held */
 /* The mirror lock, exclusively; unlocking first acts on the events read meanwhile. */
 void emu_exclusive_lock(void);
 void emu_exclusive_unlock(void);
-/* MADV_DONTNEED of client memory. Locking: mirror exclusively. */
-void emu_discard(uintptr_t start, size_t len);
+/* MADV_DONTNEED of client memory; how many bytes came to it. Locking: mirror exclusively. */
+size_t emu_discard(uintptr_t start, size_t len);
 int emu_discarder_start(void);
 void emu_discarder_stop(void);
 void emu_events_forget(void); /* in a forked child */

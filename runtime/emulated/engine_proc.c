@@ -222,6 +222,9 @@ int emu_engine_start(struct emu_device *d)
 		hmm_log(HMM_LOG_ERROR, "hmm-engine %s did not start (%d)", path, err);
 		os_close(pair[0]);
 		end(pidfd);
+		for (int i = 0; i < 3 && d->pidfd != pidfd; i++)
+			if (fds[i] >= 0 && err != -ENOMEM)
+				os_close(fds[i]);
 	}
 	return err;
 }
@@ -279,7 +282,13 @@ void emu_engine_stop(struct emu_device *d)
 void emu_engine_died(struct emu_device *d)
 {
 	unsigned int state = EMU_DEVICE_RUNNING, next = EMU_DEVICE_LOST;
+	struct pollfd p = { .fd = d->pidfd, .events = POLLIN };
+	struct timespec now = { 0, 0 };
 	int err;
+
+	/* The news may be of an engine that was replaced meanwhile. */
+	if (os_syscall5(SYS_ppoll, &p, 1, &now, NULL, 8) != 1)
+		return;
 
 	os_mutex_lock(&d->fault_lock);
 	if (d->fault_valid && d->fault.generation == atomic_load(&d->generation))
@@ -390,6 +399,7 @@ long emu_device_io(unsigned int device, uintptr_t addr, char *buffer, size_t len
 	size_t total = 0;
 	long n = 0;
 
+	emu_remote_revalidate(d);
 	os_mutex_lock(&d->io_lock);
 	if (!emu_device_up(d))
 		n = -ENODEV;

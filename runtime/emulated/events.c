@@ -132,11 +132,38 @@ static void remapped(uintptr_t from, uintptr_t to, size_t len)
 	drop_range(from, end, true);
 }
 
+/*
+ * The kernel sends REMOVE before it discards, and the caller goes on to do that after we read
+ * it. Until it has, old bytes are still there for a migration to take. So wait, with the lock
+ * held, until they are gone, or until it is clear that these are new ones.
+ */
+static void wait_discarded(uintptr_t start, uintptr_t end)
+{
+	uint64_t until = os_now_ns() + 2000000, map[64];
+	bool present = true;
+
+	while (present && os_now_ns() < until) {
+		present = false;
+		for (uintptr_t at = start; !present && at < end; at += 64 * HMM_PAGE_BYTES) {
+			size_t n = (end - at) >> HMM_PAGE_SHIFT;
+
+			n = n > 64 ? 64 : n;
+			if (os_pagemap(at, n, map))
+				return;
+			for (size_t i = 0; i < n; i++)
+				present |= !!(map[i] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP));
+		}
+		if (present)
+			os_syscall1(SYS_sched_yield, 0);
+	}
+}
+
 static void act(const struct uffd_msg *m)
 {
 	switch (m->event) {
 	case UFFD_EVENT_REMOVE:
 		drop_range(m->arg.remove.start, m->arg.remove.end, false);
+		wait_discarded(m->arg.remove.start, m->arg.remove.end);
 		break;
 	case UFFD_EVENT_UNMAP:
 		drop_range(m->arg.remove.start, m->arg.remove.end, true);
@@ -179,8 +206,9 @@ void emu_events_drain(void)
  * So it runs on a thread of its own while this one, which holds the lock, reads.
  */
 static struct {
-	uint32_t go;   /* futex: 1 request, 0 idle */
+	uint32_t go;   /* futex: 1 request, 2 at it, 0 idle */
 	uint32_t stop;
+	bool refused;
 	uintptr_t start;
 	size_t len;
 	unsigned long thread;
@@ -194,15 +222,27 @@ static void discard_loop(void *unused)
 			os_futex_wait(&discarder.go, 0, 0, false);
 		if (discarder.stop)
 			return;
+		/*
+		 * An unmapping under way: reading its event lets its caller go on and map anew,
+		 * and this would discard what it writes there. Nothing is read until we start.
+		 */
+		discarder.refused = uffd_events_pending(emu.client);
+		if (discarder.refused)
+			goto done;
+		__atomic_store_n(&discarder.go, 2, __ATOMIC_RELEASE);
 		/* mlocked memory takes only the second form (Linux 5.18). */
 		if (os_madvise(discarder.start, discarder.len, MADV_DONTNEED) == -EINVAL)
 			os_madvise(discarder.start, discarder.len, 24 /* _LOCKED */);
+done:
 		__atomic_store_n(&discarder.go, 0, __ATOMIC_RELEASE);
 	}
 }
 
-static void discard(uintptr_t start, size_t len)
+static bool discard(uintptr_t start, size_t len)
 {
+	uint64_t patience = 0;
+	uint32_t go;
+
 	self.start = start;
 	self.end = start + len;
 	self.expected = true;
@@ -210,26 +250,31 @@ static void discard(uintptr_t start, size_t len)
 	discarder.len = len;
 	__atomic_store_n(&discarder.go, 1, __ATOMIC_RELEASE);
 	os_futex_wake(&discarder.go, 1, false);
-	while (__atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE)) {
+	while ((go = __atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE))) {
+		if (go == 2 && !patience)
+			patience = os_now_ns() + 5000; /* into the kernel */
 		if (n_pending == MAX_EVENTS)
 			act_on_pending();
-		if (!read_message())
+		if (go == 1 || os_now_ns() < patience || !read_message())
 			os_syscall1(SYS_sched_yield, 0);
 	}
 	self.expected = false;
+	return !discarder.refused;
 }
 
 /* By mappings: the kernel makes an event of each. */
-void emu_discard(uintptr_t start, size_t len)
+size_t emu_discard(uintptr_t start, size_t len)
 {
-	uintptr_t end = start + len, stop;
+	uintptr_t first = start, end = start + len, stop;
 	struct os_vma v;
 
 	for (; start < end && !os_vma_find(start, &v); start = stop) {
 		stop = v.end < end ? v.end : end;
 		if (v.start <= start)
-			discard(start, stop - start);
+			if (!discard(start, stop - start))
+				break;
 	}
+	return start < end ? start - first : len;
 }
 
 int emu_discarder_start(void)

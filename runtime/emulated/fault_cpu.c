@@ -8,6 +8,8 @@
 #define DWELL_NS 100000u /* a page stays where it arrived at least so long */
 #define FIRST_WINDOW 4
 
+static const char zeros[4096] __attribute__((aligned(4096)));
+
 void emu_dwell(const struct hmm_block *b)
 {
 	uint64_t age = os_now_ns() - b->moved_at;
@@ -37,7 +39,7 @@ static int first_touch(struct hmm_block *b, uintptr_t addr)
 		}
 		b->registered = (struct hmm_bits){ 0 };
 	}
-	err = uffd_zero(emu.client, addr, HMM_PAGE_BYTES, &done);
+	err = uffd_copy(emu.client, addr, zeros, HMM_PAGE_BYTES, 0, &done);
 	if (err == -EAGAIN)
 		return EMU_DRAIN;
 	if (err)

@@ -5,6 +5,7 @@
  */
 #include "emulated/emu.h"
 #include "os/arena.h"
+#include "os/self.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -33,6 +34,26 @@ static bool remap_resident(struct emu_device *d, struct hmm_block *b, uintptr_t 
 		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
 		hmm_lru_touch(&emu.table, b, d->index);
 		here = true;
+	}
+	os_mutex_unlock(&b->lock);
+	os_read_unlock(&emu.mirror);
+	return here;
+}
+
+/* A page that came from a read-only mapping, which is writable by now. */
+static bool allow_writes(struct emu_device *d, struct hmm_block *b, uintptr_t addr)
+{
+	unsigned int i = hmm_block_index(addr);
+	bool here;
+
+	os_read_lock(&emu.mirror);
+	os_mutex_lock(&b->lock);
+	here = b->owner[i] == HMM_OWNER_DEVICE(d->index);
+	if (here) {
+		hmm_bits_clear(&b->read_only, i);
+		uffd_protect(d->uffd, addr, HMM_PAGE_BYTES, false);
+		emu_engine_map(b, d, i, i + 1);
+		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
 	}
 	os_mutex_unlock(&b->lock);
 	os_read_unlock(&emu.mirror);
@@ -96,7 +117,10 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 		return "the mapping has no access";
 	if (write && !v.write)
 		return "the mapping is read-only";
+	if (write && b && allow_writes(d, b, addr))
+		return NULL;
 	if (v.kind == OS_VMA_SPECIAL || os_arena_contains(addr, addr + 1) ||
+	    os_self_contains(addr, addr + 1) ||
 	    emu_windows_contain(addr, addr + 1))
 		return "memory that a device may not touch";
 	if (v.kind == OS_VMA_SHARED)

@@ -24,7 +24,7 @@ static void before(void)
 	if (!emu.running)
 		return;
 	/* Not a lock: the CPU's faults must be served while the fork is under way. */
-	atomic_fetch_add(&emu.hold, 1);
+	atomic_fetch_add(&emu.hold, 1); /* then homing waits for who was on the way */
 	os_enter(home_on_stack, &none, sizeof(none));
 }
 

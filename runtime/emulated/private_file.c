@@ -12,6 +12,7 @@
  */
 #include "emulated/emu.h"
 #include "os/arena.h"
+#include "os/self.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -19,7 +20,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
+#define EAGER_BYTES (16ul << 20) /* larger ones are converted when they are touched */
 #define GRACE_NS 20000000u /* a fault just before the swap is delivered within this */
 
 static struct {
@@ -76,12 +79,13 @@ static void guard_end(void)
 	os_mutex_unlock(&emu.guard_lock);
 }
 
-/* The library's own data: the fault path stands on it. */
-static bool in_runtime(const struct os_vma *v)
+/* By system call: past the end of its file a mapping gives an error here, not SIGBUS. */
+static int copy_mapping(uintptr_t to, uintptr_t from, size_t len)
 {
-	uintptr_t self = (uintptr_t)&guard;
+	struct iovec dst = { (void *)to, len }, src = { (void *)from, len };
+	long got = os_syscall6(SYS_process_vm_readv, os_getpid(), (long)&dst, 1, (long)&src, 1, 0);
 
-	return self >= v->start && self < v->end;
+	return got == (long)len ? 0 : got < 0 ? (int)got : -EFAULT;
 }
 
 static int swap_in_copy(const struct os_vma *v)
@@ -97,7 +101,11 @@ static int swap_in_copy(const struct os_vma *v)
 		return -ENOMEM;
 	err = (int)os_syscall3(SYS_mprotect, v->start, len, prot);
 	if (!err) {
-		os_copy((void *)copy, (void *)v->start, len);
+		err = copy_mapping(copy, v->start, len);
+	}
+	if (err) {
+		os_syscall3(SYS_mprotect, v->start, len, prot | PROT_WRITE);
+	} else {
 		placed = (uintptr_t)os_syscall5(SYS_mremap, copy, len, len,
 						MREMAP_MAYMOVE | MREMAP_FIXED, v->start);
 		if (os_is_error(placed)) {
@@ -116,7 +124,7 @@ static int convert(const struct os_vma *vma)
 	struct os_vma now;
 	int err;
 
-	if (in_runtime(vma))
+	if (os_self_contains(vma->start, vma->end))
 		return -EOPNOTSUPP;
 	/* Another thread may have done it, or unmapped it, meanwhile. */
 	err = os_vma_find(vma->start, &now);
@@ -152,7 +160,7 @@ void emu_make_all_anonymous(void)
 
 	guard_begin();
 	while (v && !os_vma_find(at, v)) {
-		if (v->kind == OS_VMA_FILE_PRIVATE && v->write && !in_runtime(v))
+		if (v->kind == OS_VMA_FILE_PRIVATE && v->write && v->end - v->start <= EAGER_BYTES)
 			convert(v);
 		at = v->end;
 	}

@@ -3,6 +3,7 @@
 #include "emulated/emu.h"
 #include "os/arena.h"
 #include "os/enter.h"
+#include "os/self.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -45,6 +46,11 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 	int err = 0;
 
 	lock_mirror(exclusive);
+	/* What was unmapped is known in full only when no event is pending. */
+	if (uffd_events_pending(emu.client)) {
+		unlock_mirror(exclusive);
+		return EMU_DRAIN;
+	}
 	for (;;) {
 		os_mutex_lock(&b->lock);
 		need = missing_frames(b, d->index, i, end);
@@ -114,6 +120,12 @@ int emu_home_device(struct emu_device *d)
 	struct hmm_block *b;
 	int err = 0;
 
+	/*
+	 * A barrier: who was on the way to the device before our caller forbade it (hold, or the
+	 * device's state) holds the mirror lock until its pages are counted as resident.
+	 */
+	emu_exclusive_lock();
+	emu_exclusive_unlock();
 	while ((b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS))) {
 		if (b->dev[d->index].resident && !err)
 			err = emu_block_home(b, 0, HMM_BLOCK_PAGES, false);
@@ -146,7 +158,8 @@ static int check_vma(const struct os_vma *v, uintptr_t start, uintptr_t end)
 		return -EFAULT;
 	if (end > v->end)
 		end = v->end;
-	if (os_arena_contains(start, end) || emu_windows_contain(start, end))
+	if (os_arena_contains(start, end) || os_self_contains(start, end) ||
+	    emu_windows_contain(start, end))
 		return -EOPNOTSUPP;
 	if (v->kind == OS_VMA_SPECIAL || v->kind == OS_VMA_SHARED)
 		return -EOPNOTSUPP;

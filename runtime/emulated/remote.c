@@ -178,7 +178,10 @@ static void drop_copies(struct emu_device *d)
 			continue;
 		os_mutex_lock(&b->lock);
 		while ((i = hmm_bits_find(copies, i, HMM_BLOCK_PAGES, true)) < HMM_BLOCK_PAGES)
-			emu_frames_free(b, d, i, i + 1);
+			if (b->owner[i] == HMM_OWNER_DEVICE(d->index))
+				hmm_bits_clear(copies, i);
+			else
+				emu_frames_free(b, d, i, i + 1);
 		os_mutex_unlock(&b->lock);
 	}
 }

@@ -44,6 +44,7 @@ static void arrived(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 			hmm_bits_set(&b->dev[d->index].frames, p);
 			++*used;
 		}
+		hmm_bits_clear(&b->dev[d->index].copies, p);
 		hmm_block_set_owner(b, p, HMM_OWNER_DEVICE(d->index));
 	}
 	b->moved_at = os_now_ns();

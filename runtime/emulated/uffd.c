@@ -102,6 +102,14 @@ static int progress(int err, int64_t value, size_t *done)
 	return err;
 }
 
+/* The kernel asks that before it looks at the request, which is an invalid one. */
+bool uffd_events_pending(int fd)
+{
+	struct uffdio_writeprotect none = { 0 };
+
+	return os_ioctl(fd, UFFDIO_WRITEPROTECT, &none) == -EAGAIN;
+}
+
 int uffd_copy(int fd, uintptr_t dst, const void *src, size_t len, uint64_t mode, size_t *done)
 {
 	struct uffdio_copy c = { .dst = dst, .src = (uintptr_t)src, .len = len, .mode = mode };

@@ -41,6 +41,9 @@ struct uffdio_move {
  */
 int uffd_open(uint64_t required, uint64_t optional, uint64_t *have, bool *user_only);
 
+/* Has the owner of the memory an event that was not read to its end? */
+bool uffd_events_pending(int fd);
+
 int uffd_register(int fd, uintptr_t start, size_t len, uint64_t mode);
 int uffd_unregister(int fd, uintptr_t start, size_t len);
 int uffd_wake(int fd, uintptr_t start, size_t len);

@@ -8,30 +8,50 @@
 #include <string.h>
 
 static const char usage[] =
-	"usage: hmmctl devices [--json]        the devices of this machine\n"
-	"       hmmctl run -- PROGRAM [ARG...] an OpenCL program on the HMM platform\n"
+	"usage: hmmctl devices [--json]          the devices of this machine\n"
+	"       hmmctl run [--] PROGRAM [ARG...]  an OpenCL program on the HMM platform\n"
 	"       hmmctl --version | --help\n";
+
+static const char *how_pages_move(const struct hmm_device_info *d)
+{
+	return d->flags & HMM_DEVICE_MOVE ? "by UFFDIO_MOVE" : "by write-protect and copy";
+}
+
+static const char *which_faults(const struct hmm_device_info *d)
+{
+	return d->flags & HMM_DEVICE_USER_MODE_ONLY ? "user mode only: see hmm_io(7)" :
+						      "user and kernel mode";
+}
 
 static void print_text(int i, const struct hmm_device_info *d)
 {
-	printf("%d  %s\n", i, d->name);
+	printf("%d  %s%s\n", i, d->name, d->flags & HMM_DEVICE_LOST ? " (lost)" : "");
 	printf("   backend    %s\n", d->backend);
 	printf("   memory     %llu MiB\n", (unsigned long long)d->bytes >> 20);
-	printf("   pages move %s\n", d->flags & HMM_DEVICE_MOVE ? "by UFFDIO_MOVE" :
-								  "by write-protect and copy");
-	printf("   faults     %s\n", d->flags & HMM_DEVICE_USER_MODE_ONLY ?
-					     "user mode only: see hmm_io(7)" :
-					     "user and kernel mode");
-	printf("   engine     pid %d\n", d->engine_pid);
+	if (d->numa_node >= 0)
+		printf("   near node  %d\n", d->numa_node);
+	printf("   pages move %s\n", how_pages_move(d));
+	printf("   faults     %s\n", which_faults(d));
+	if (d->engine_pid)
+		printf("   engine     pid %d\n", d->engine_pid);
 }
 
+static const char *json_bool(uint32_t flag)
+{
+	return flag ? "true" : "false";
+}
+
+/* Names are the library's own: nothing in them needs an escape. */
 static void print_json(int i, const struct hmm_device_info *d)
 {
 	printf("%s  {\"index\": %d, \"name\": \"%s\", \"backend\": \"%s\", \"bytes\": %llu, "
+	       "\"resident\": %llu, \"numa_node\": %d, \"can_fault\": %s, \"lost\": %s, "
 	       "\"move\": %s, \"user_mode_only\": %s, \"engine_pid\": %d}",
 	       i ? ",\n" : "\n", i, d->name, d->backend, (unsigned long long)d->bytes,
-	       d->flags & HMM_DEVICE_MOVE ? "true" : "false",
-	       d->flags & HMM_DEVICE_USER_MODE_ONLY ? "true" : "false", d->engine_pid);
+	       (unsigned long long)d->resident, d->numa_node,
+	       json_bool(d->flags & HMM_DEVICE_CAN_FAULT), json_bool(d->flags & HMM_DEVICE_LOST),
+	       json_bool(d->flags & HMM_DEVICE_MOVE),
+	       json_bool(d->flags & HMM_DEVICE_USER_MODE_ONLY), d->engine_pid);
 }
 
 static int devices(bool json)
@@ -66,33 +86,55 @@ static int misused(const char *why, const char *what)
 	return 2;
 }
 
+static bool wants_help(const char *arg)
+{
+	return !strcmp(arg, "--help") || !strcmp(arg, "-h");
+}
+
+static int help(void)
+{
+	fputs(usage, stdout);
+	return 0;
+}
+
+static int devices_command(int argc, char **argv)
+{
+	bool json = argc > 0 && !strcmp(argv[0], "--json");
+
+	if (argc > 0 && wants_help(argv[0]))
+		return help();
+	if (argc > json)
+		return misused("devices does not know ", argv[json]);
+	return devices(json);
+}
+
+/* Options end with "--"; without it, a program's name may not look like one. */
+static int run_command(int argc, char **argv)
+{
+	bool separated = argc > 0 && !strcmp(argv[0], "--");
+
+	if (argc > 0 && wants_help(argv[0]))
+		return help();
+	if (!separated && argc > 0 && argv[0][0] == '-')
+		return misused("run does not know ", argv[0]);
+	if (argc == separated)
+		return misused("run what?", "");
+	return hmmctl_run(argv + separated);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2)
 		return misused("what shall I do?", "");
-	if (!strcmp(argv[1], "--help")) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (!strcmp(argv[1], "--version")) {
+	if (!strcmp(argv[1], "devices"))
+		return devices_command(argc - 2, argv + 2);
+	if (!strcmp(argv[1], "run"))
+		return run_command(argc - 2, argv + 2);
+	if (wants_help(argv[1]) && argc == 2)
+		return help();
+	if (!strcmp(argv[1], "--version") && argc == 2) {
 		printf("hmmctl %s\n", hmm_version());
 		return 0;
-	}
-	if (!strcmp(argv[1], "devices")) {
-		bool json = argc == 3 && !strcmp(argv[2], "--json");
-
-		if (argc > 2 && !json)
-			return misused("devices does not know ", argv[2]);
-		return devices(json);
-	}
-	if (!strcmp(argv[1], "run")) {
-		char **program = argv + 2;
-
-		if (*program && !strcmp(*program, "--"))
-			program++;
-		if (!*program)
-			return misused("run what?", "");
-		return hmmctl_run(program);
 	}
 	return misused("no such command: ", argv[1]);
 }
