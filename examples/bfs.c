@@ -230,7 +230,6 @@ int main(int argc, char **argv)
 	start = most_edges();
 	distance = distances(start);
 	expected = distances(start);
-
 	example_open(&e, source);
 	printf("What does %s need? Searching %d packages.\n", package[start].name, count);
 	t = example_seconds();

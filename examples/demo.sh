@@ -30,7 +30,9 @@ quietly cmake --build build --target hmm hmm_opencl hmm-engine hmm_io hmmctl "${
 png=$PWD/build/residency.png
 
 run() {
-	HMM_STATS="$scratch/$1" OCL_ICD_VENDORS=$PWD/build/lib/libhmm_opencl.so "build/bin/$@"
+	local name=$1
+	shift
+	HMM_STATS="$scratch/$name" OCL_ICD_VENDORS=$PWD/build/lib/libhmm_opencl.so "build/bin/$name" "$@"
 }
 
 bold "The device"
@@ -47,7 +49,7 @@ say "A list and a tree of malloc() nodes. The same pointers are good on both sid
 run chase
 
 bold "3. A real graph: the packages that this machine knows, and what they depend on"
-say "Breadth-first: each level is one kernel. Only the pages that a level needs move."
+say "Breadth-first, one kernel a level: pages of the graph move when a kernel touches them."
 run bfs
 
 bold "4. Four times more data than the device has memory"

@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define MAX_FDS 253 /* of one message, says the kernel */
+
 static void *serve(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
@@ -48,25 +50,46 @@ static int act(const struct hmm_engine_msg *m, int fd, bool *keep)
 	}
 }
 
+/* The first descriptor of a message; all others are closed. How many there were. */
+static unsigned int take_fds(struct msghdr *msg, int *fd)
+{
+	unsigned int n = 0;
+
+	*fd = -1;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
+			int got;
+
+			memcpy(&got, (char *)c + at, sizeof(got));
+			if (n++)
+				close(got);
+			else
+				*fd = got;
+		}
+	}
+	return n;
+}
+
+/* A message that was cut, or has more than one descriptor, has a size that is none. */
 static ssize_t receive(struct hmm_engine_msg *m, int *fd)
 {
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
+		char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
 	} control;
 	struct iovec iov = { m, sizeof(*m) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
 			      .msg_controllen = sizeof(control.bytes) };
 	ssize_t got = recvmsg(HMM_ENGINE_CTL_FD, &msg, MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c;
 
 	*fd = -1;
 	if (got <= 0)
 		return got;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(c), sizeof(int));
-	return msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? (ssize_t)sizeof(*m) + 1 : got;
+	if (take_fds(&msg, fd) > 1 || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+		return (ssize_t)sizeof(*m) + 1;
+	return got;
 }
 
 void engine_control_loop(void)

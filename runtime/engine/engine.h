@@ -35,10 +35,13 @@ extern struct engine engine;
  * has any, and without the loader variables that are not meant for it. Returns when
  * that is done already, or cannot be.
  */
-void engine_relayout(char **argv);
+void engine_relayout(char **argv, int client);
+/* No heap by brk() meanwhile: before the first allocation, and before the windows. */
+void engine_hold_heap(void);
+void engine_release_heap(void);
 /* Address ranges that are free for the client's addresses; 0 or -errno. */
 int engine_find_windows(struct engine_range *window, unsigned int max, unsigned int *n);
-/* Do the engine's own mappings overlap the client's stack? */
+/* Does something of the client lie where the engine's own mappings are, or will be? */
 bool engine_conflicts(int client);
 
 /* memory.c: device memory at the client's addresses. 0 or -errno. */

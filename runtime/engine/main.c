@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 struct engine engine = { .memory_fd = -1, .uffd = -1, .shared_fd = -1 };
@@ -36,6 +38,26 @@ static int parse(int argc, char **argv, struct engine_options *o)
 		i++;
 	}
 	return o->client > 0 ? 0 : -EINVAL;
+}
+
+/*
+ * Nothing of the client's but its addresses: not its descriptors, whose other ends wait
+ * for their last copy to close, nor its terminal's signals, which it may handle.
+ */
+static void stand_alone(void)
+{
+	int null;
+
+	syscall(SYS_close_range, HMM_ENGINE_CTL_FD + 1, ~0u, 0);
+	/* Also where the client has none of the three: device memory must not be stdout. */
+	null = open("/dev/null", O_RDWR);
+	if (null >= 0)
+		dup2(null, STDIN_FILENO);
+	while (null >= 0 && null <= STDERR_FILENO)
+		null = dup(null);
+	if (null > HMM_ENGINE_CTL_FD)
+		close(null);
+	setsid();
 }
 
 static int make_shared(void)
@@ -87,7 +109,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hmm-engine is started by libhmm; see hmm(7)\n");
 		return 2;
 	}
-	engine_relayout(argv);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on files ends in an error */
+	engine_hold_heap();
+	stand_alone();
+	engine_relayout(argv, engine.opts.client);
 	prctl(PR_SET_NAME, "hmm-engine");
 	fcntl(HMM_ENGINE_CTL_FD, F_SETFD, FD_CLOEXEC);
 	hello.pid = (uint32_t)getpid();

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
@@ -22,42 +23,76 @@
 #define MODES \
 	(UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP)
 
-static int map_window(const struct engine_range *w)
+/* @how: MAP_FIXED over what is there, or only where nothing is. */
+static int map_device(uint64_t start, uint64_t length, int prot, int how)
 {
-	void *p = mmap((void *)(uintptr_t)w->start, w->end - w->start, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, engine.memory_fd,
-		       (off_t)w->start);
+	void *p = mmap((void *)(uintptr_t)start, length, prot, MAP_SHARED | MAP_NORESERVE | how,
+		       engine.memory_fd, (off_t)start);
 
 	if (p == MAP_FAILED)
 		return -errno;
 	/* A crash of this process must not dump the client's address space. */
-	madvise(p, w->end - w->start, MADV_DONTDUMP);
-	return uffd_register(engine.uffd, w->start, w->end - w->start, MODES);
+	madvise(p, length, MADV_DONTDUMP);
+	return uffd_register(engine.uffd, start, length, MODES);
+}
+
+/* Device memory is sparse, of the size of the address space. */
+static int make_device(void)
+{
+	struct rlimit size;
+
+	engine.memory_fd = memfd_create("hmm-device", MFD_CLOEXEC);
+	if (engine.memory_fd < 0)
+		return -errno;
+	if (!getrlimit(RLIMIT_FSIZE, &size)) {
+		size.rlim_cur = size.rlim_max;
+		setrlimit(RLIMIT_FSIZE, &size);
+	}
+	if (!ftruncate(engine.memory_fd, 1ll << 47))
+		return 0;
+	return errno == EFBIG ? -ENOMEM : -errno;
 }
 
 int engine_memory_init(uint64_t *features)
 {
 	bool user_only;
-	int err;
+	int err = make_device();
 
-	engine.memory_fd = memfd_create("hmm-device", MFD_CLOEXEC);
-	if (engine.memory_fd < 0 || ftruncate(engine.memory_fd, 1ll << 47))
-		return -errno;
+	if (err)
+		return err;
 	engine.uffd = uffd_open(REQUIRED, UFFD_WP_UNPOPULATED, features, &user_only);
 	if (engine.uffd < 0)
 		return engine.uffd;
 	err = engine_find_windows(engine.window, HMM_ENGINE_MAX_WINDOWS, &engine.n_windows);
+	engine_release_heap();
 	for (unsigned int i = 0; !err && i < engine.n_windows; i++)
-		err = map_window(&engine.window[i]);
+		err = map_device(engine.window[i].start,
+				 engine.window[i].end - engine.window[i].start,
+				 PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
 	return err;
+}
+
+static bool is_hole(void *at)
+{
+	unsigned char in;
+
+	return mincore(at, 1, &in) && errno == ENOMEM;
 }
 
 int engine_map_file(uint64_t start, uint64_t length, uint64_t prot, int fd, uint64_t offset)
 {
-	void *p = mmap((void *)(uintptr_t)start, length, (int)prot, MAP_SHARED | MAP_FIXED, fd,
-		       (off_t)offset);
+	void *at = (void *)(uintptr_t)start;
+	int err;
 
-	return p == MAP_FAILED ? -errno : 0;
+	if (mmap(at, length, (int)prot, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED) {
+		err = -errno;
+		/* Some files refuse only when what was there is gone. */
+		if (is_hole(at))
+			engine_unmap_file(start, length);
+		return err;
+	}
+	madvise(at, length, MADV_DONTDUMP);
+	return 0;
 }
 
 /*
@@ -66,14 +101,9 @@ int engine_map_file(uint64_t start, uint64_t length, uint64_t prot, int fd, uint
  */
 int engine_unmap_file(uint64_t start, uint64_t length)
 {
-	void *at = (void *)(uintptr_t)start;
-	int err;
+	int err = map_device(start, length, PROT_NONE, MAP_FIXED);
 
-	if (mmap(at, length, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, engine.memory_fd,
-		 (off_t)start) == MAP_FAILED)
-		return -errno;
-	err = uffd_register(engine.uffd, start, length, MODES);
-	if (!err && mprotect(at, length, PROT_READ | PROT_WRITE))
+	if (!err && mprotect((void *)(uintptr_t)start, length, PROT_READ | PROT_WRITE))
 		err = -errno;
 	return err;
 }

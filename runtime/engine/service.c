@@ -46,17 +46,34 @@ static bool in_windows(uint64_t start, uint64_t length)
 	return false;
 }
 
+/* What is asked, read once: the client can write the mailbox at any time. */
+struct request {
+	uint32_t op;
+	uint64_t start, length;
+};
+
+static struct request take(const struct hmm_engine_mbox *m)
+{
+	return (struct request){
+		.op = __atomic_load_n(&m->op, __ATOMIC_RELAXED),
+		.start = __atomic_load_n(&m->start, __ATOMIC_RELAXED),
+		.length = __atomic_load_n(&m->length, __ATOMIC_RELAXED),
+	};
+}
+
 static void *agent(void *arg)
 {
 	struct hmm_engine_mbox *m = arg;
 
 	for (;;) {
+		struct request q;
 		int err = 0;
 
 		wait_request(m);
-		if (m->op != HMM_ENGINE_ZAP || !in_windows(m->start, m->length))
+		q = take(m);
+		if (q.op != HMM_ENGINE_ZAP || !in_windows(q.start, q.length))
 			err = -EINVAL;
-		else if (madvise((void *)(uintptr_t)m->start, m->length, MADV_DONTNEED))
+		else if (madvise((void *)(uintptr_t)q.start, q.length, MADV_DONTNEED))
 			err = -errno;
 		answer(m, err);
 	}
@@ -65,12 +82,19 @@ static void *agent(void *arg)
 
 static sigjmp_buf io_escape;
 static volatile size_t io_done;
+static volatile sig_atomic_t io_busy;
+static pid_t io_tid;
 
-/* The client says that the address which this thread waits for will never be valid. */
+/*
+ * The client says that the address which this thread waits for will never be valid.
+ * Late, when the access came through after all, there is nothing left to leave.
+ */
 static void on_abort(int sig)
 {
 	(void)sig;
-	if (__atomic_exchange_n(&engine.shared->io_abort, 0, __ATOMIC_ACQ_REL))
+	if (syscall(SYS_gettid) != io_tid)
+		return;
+	if (__atomic_exchange_n(&engine.shared->io_abort, 0, __ATOMIC_ACQ_REL) && io_busy)
 		siglongjmp(io_escape, 1);
 }
 
@@ -103,24 +127,28 @@ static uint64_t io_inside(uint64_t start, uint64_t length)
 	return 0;
 }
 
-static void io_try(struct hmm_engine_mbox *m, uint64_t length)
+static void io_try(const struct request *q, uint64_t length)
 {
 	char *data = (char *)engine.shared + HMM_ENGINE_IO_OFFSET;
 
 	io_done = 0;
-	if (!sigsetjmp(io_escape, 1))
-		io_copy(data, m->start, length, m->op == HMM_ENGINE_IO_WRITE);
+	__atomic_store_n(&engine.shared->io_abort, 0, __ATOMIC_RELEASE);
+	if (!sigsetjmp(io_escape, 1)) {
+		io_busy = 1;
+		io_copy(data, q->start, length, q->op == HMM_ENGINE_IO_WRITE);
+	}
+	io_busy = 0;
 }
 
-static int32_t io_serve(struct hmm_engine_mbox *m)
+static int32_t io_serve(const struct request *q)
 {
-	uint64_t length = io_inside(m->start, m->length);
+	uint64_t length = io_inside(q->start, q->length);
 
-	if (m->length > HMM_ENGINE_IO_BYTES ||
-	    (m->op != HMM_ENGINE_IO_READ && m->op != HMM_ENGINE_IO_WRITE))
+	if (q->length > HMM_ENGINE_IO_BYTES ||
+	    (q->op != HMM_ENGINE_IO_READ && q->op != HMM_ENGINE_IO_WRITE))
 		return -EINVAL;
 	if (length)
-		io_try(m, length);
+		io_try(q, length);
 	return length && io_done ? (int32_t)io_done : -EFAULT;
 }
 
@@ -130,11 +158,15 @@ static void *io_thread(void *unused)
 	struct hmm_engine_mbox *m = &engine.shared->io;
 
 	(void)unused;
+	io_tid = (pid_t)syscall(SYS_gettid);
 	sigaction(HMM_ENGINE_SIG_ABORT, &sa, NULL);
-	__atomic_store_n(&engine.shared->io_tid, (uint32_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	__atomic_store_n(&engine.shared->io_tid, (uint32_t)io_tid, __ATOMIC_RELEASE);
 	for (;;) {
+		struct request q;
+
 		wait_request(m);
-		answer(m, io_serve(m));
+		q = take(m);
+		answer(m, io_serve(&q));
 	}
 	return NULL;
 }
