@@ -42,7 +42,8 @@ static ssize_t transfer(const struct request *q)
 			break;
 		if (got == 0 || done >= q->n)
 			break;
-		if (got > 0 && !io_short_by_fault(q->fd, q->buf + done, q->n - done, q->use))
+		if (got > 0 && !io_short_by_fault(q->fd, q->at < 0 ? -1 : q->at + (off64_t)done,
+						  q->buf + done, q->n - done, q->use))
 			break;
 		if (!io_touch(q->buf + done, q->n - done, q->use)) {
 			errno = EFAULT;
@@ -139,7 +140,7 @@ EXPORT ssize_t getrandom(void *buf, size_t n, unsigned int flags)
 	for (int i = 0; i < IO_TRIES && done < n; i++) {
 		if (got < 0 && errno != EFAULT)
 			break;
-		if (got > 0 && !io_absent(p + done, n - done))
+		if (got > 0 && (!io_wanted() || !io_absent(p + done, n - done)))
 			break;
 		if (!io_touch(p + done, n - done, IO_KERNEL_WRITES)) {
 			errno = EFAULT;

@@ -56,6 +56,14 @@ struct io_real {
 const struct io_real *io_real(void);
 
 /*
+ * Can memory be such that only user mode brings it? Not while the kernel gives this
+ * process faults of its own, too, which is what libhmm then takes; unless a call was
+ * seen to fail on good memory. When false, wrappers but look at results.
+ */
+bool io_wanted(void);
+void io_want(void);
+
+/*
  * Touch [p, p + n) as the kernel is going to use it, file mappings in it excepted.
  * False, and nothing touched, when a part of it is unmapped or without the right of
  * access: then EFAULT is the truth.
@@ -73,8 +81,11 @@ void io_prepare(uintptr_t p, size_t n, enum io_use use);
 /* Copy from a pointer that nobody has checked; false when it is bad. */
 bool io_copy_in(void *to, const void *from, size_t n);
 
-/* Whether a short count can have been a page fault, so that going on is right. */
-bool io_short_by_fault(int fd, const void *rest, size_t n, enum io_use use);
+/*
+ * Whether a short count can have been a page fault, so that going on is right. @at is
+ * where in the file it goes on; negative: at the descriptor's position.
+ */
+bool io_short_by_fault(int fd, off64_t at, const void *rest, size_t n, enum io_use use);
 
 /* @to becomes @iov without its first @skip bytes; the new count. */
 int io_skip(struct iovec *to, const struct iovec *iov, int count, size_t skip);

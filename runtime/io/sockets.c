@@ -46,7 +46,7 @@ static void prepare_address(const void *addr, socklen_t *len)
 {
 	socklen_t n;
 
-	if (!addr || !len || !io_copy_in(&n, len, sizeof(n)))
+	if (!addr || !len || !io_wanted() || !io_copy_in(&n, len, sizeof(n)))
 		return;
 	io_prepare((uintptr_t)len, sizeof(n), IO_KERNEL_WRITES);
 	io_prepare((uintptr_t)addr, n, IO_KERNEL_WRITES);
@@ -68,7 +68,7 @@ EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr 
 		prepare_address(addr, len);
 		got = io_real()->recvfrom(fd, buf, n, flags, addr, len);
 	}
-	if (got > 0 && (size_t)got < n && !(flags & NO_CONTINUATION) &&
+	if (got > 0 && (size_t)got < n && io_wanted() && !(flags & NO_CONTINUATION) &&
 	    io_absent((char *)buf + got, n - got) && is_stream(fd))
 		got = recv_rest(fd, buf, n, flags, got);
 	return got;
@@ -130,7 +130,7 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, const struct
 		}
 		got = io_real()->sendto(fd, buf, n, flags, addr, len);
 	}
-	if (got > 0 && (size_t)got < n)
+	if (got > 0 && (size_t)got < n && io_wanted())
 		got = send_rest(fd, buf, n, flags, got);
 	return got;
 }
@@ -205,7 +205,7 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 	int saved = errno;
 	ssize_t got;
 
-	if (message_absent(msg))
+	if (io_wanted() && message_absent(msg))
 		take_message(&m, msg, IO_KERNEL_WRITES);
 	errno = saved;
 	got = io_real()->recvmsg(fd, msg, flags);
@@ -216,7 +216,8 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 		}
 		got = io_real()->recvmsg(fd, msg, flags);
 	}
-	if (got > 0 && !(flags & NO_CONTINUATION) && !msg->msg_controllen && is_stream(fd))
+	if (got > 0 && io_wanted() && !(flags & NO_CONTINUATION) && !msg->msg_controllen &&
+	    is_stream(fd))
 		got = message_rest(fd, msg, flags, got, IO_KERNEL_WRITES);
 	return got;
 }
@@ -233,7 +234,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 		}
 		got = io_real()->sendmsg(fd, msg, flags);
 	}
-	if (got > 0)
+	if (got > 0 && io_wanted())
 		got = message_rest(fd, msg, flags, got, IO_KERNEL_READS);
 	return got;
 }

@@ -14,6 +14,8 @@ static void touch_buffer(FILE *f)
 {
 	char *from = f->_IO_buf_base, *to = f->_IO_buf_end;
 
+	if (!io_wanted())
+		return;
 	/* The stream is valid, so its buffer is: no need to look it up. */
 	for (char *p = from; p && p < to; p = (char *)(((uintptr_t)p | 4095) + 1))
 		__atomic_fetch_or(p, 0, __ATOMIC_SEQ_CST);

@@ -142,8 +142,11 @@ bool io_touch(const void *p, size_t n, enum io_use use)
 
 	if (!n)
 		return true;
-	return from + n > from && walk(from, from + n, use, false) &&
-	       walk(from, from + n, use, true);
+	if (from + n < from || !walk(from, from + n, use, false) ||
+	    !walk(from, from + n, use, true))
+		return false;
+	io_want();
+	return true;
 }
 
 bool io_touch_string(const char *s)
@@ -198,6 +201,8 @@ bool io_absent(const void *p, size_t n)
 
 void io_prepare(uintptr_t p, size_t n, enum io_use use)
 {
+	if (!io_wanted())
+		return;
 	if (n > IO_EAGER_MAX)
 		n = IO_EAGER_MAX;
 	if (p && n && p + n > p && io_absent((const void *)p, n)) {
@@ -224,13 +229,18 @@ bool io_copy_in(void *to, const void *from, size_t n)
 	return ok;
 }
 
-bool io_short_by_fault(int fd, const void *rest, size_t n, enum io_use use)
+bool io_short_by_fault(int fd, off64_t at, const void *rest, size_t n, enum io_use use)
 {
 	struct stat st;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 
-	if (!io_real()->fstat(fd, &st) && S_ISREG(st.st_mode))
-		return true;
+	if (!io_wanted())
+		return false;
+	if (!io_real()->fstat(fd, &st) && S_ISREG(st.st_mode)) {
+		if (at < 0)
+			at = lseek64(fd, 0, SEEK_CUR);
+		return use == IO_KERNEL_READS || at < st.st_size;
+	}
 	if (!io_absent(rest, n < IO_EAGER_MAX ? n : IO_EAGER_MAX))
 		return false;
 	/* An ordinary short read must not become one that waits. */

@@ -33,7 +33,8 @@ static ssize_t rest(const struct request *q, const struct iovec *iov, int count,
 		int n = io_skip(left, iov, count, done);
 		ssize_t got;
 
-		if (!io_short_by_fault(q->fd, left[0].iov_base, left[0].iov_len, q->use) ||
+		if (!io_short_by_fault(q->fd, q->at < 0 ? -1 : q->at + (off64_t)done,
+				       left[0].iov_base, left[0].iov_len, q->use) ||
 		    !io_touch_vector(left, n, q->use))
 			break;
 		got = ask(q, left, n, done);
@@ -60,7 +61,8 @@ static ssize_t transfer(const struct request *q, const struct iovec *iov, int co
 		got = ask(q, iov, count, 0);
 	}
 	saved = errno;
-	if (got > 0 && count > 0 && count <= IOV_MAX && (size_t)got < io_vector_bytes(iov, count))
+	if (got > 0 && io_wanted() && count > 0 && count <= IOV_MAX &&
+	    (size_t)got < io_vector_bytes(iov, count))
 		got = rest(q, iov, count, got);
 	errno = saved;
 	return got;
