@@ -88,10 +88,7 @@ static int move_refused(struct hmm_block *b, unsigned int i, int err, unsigned i
 {
 	uintptr_t addr = hmm_block_addr(b, i);
 
-	if (err == -EEXIST) {
-		hmm_bits_set(&b->staged, i);
-		emu_drop_staged(b, i, i + 1);
-	} else if (err == -EBUSY && *tries == 0) {
+	if (err == -EBUSY && *tries == 0) {
 		os_madvise(addr, HMM_PAGE_BYTES, MADV_POPULATE_WRITE);
 	} else {
 		os_syscall1(SYS_sched_yield, 0);
@@ -121,6 +118,12 @@ static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struc
 				    hmm_block_addr(b, i), n * HMM_PAGE_BYTES, mode, &done);
 
 		n = (unsigned int)(done / HMM_PAGE_BYTES);
+		/*
+		 * Its slot was empty, so the page moved. Linux 6.18 leaves pages out of the
+		 * count that it moved only at a second try (it keeps that try's -EAGAIN).
+		 */
+		if (err == -EEXIST && !n)
+			n = 1;
 		hmm_bits_set_range(out, i, i + n);
 		hmm_bits_set_range(&b->staged, i, i + n);
 		hmm_bits_clear_range(&b->pinned, i, i + n);

@@ -447,6 +447,7 @@ static void test_beyond_file(void)
 static void test_honest_short(void)
 {
 	char *p = away(false);
+	unsigned long before;
 	int s[2];
 
 	CU_ASSERT_EQUAL(pipe(s), 0);
@@ -457,6 +458,13 @@ static void test_honest_short(void)
 	p = away(false);
 	CU_ASSERT_EQUAL(pread(file, p, LENGTH, PAGER_BYTES - 5000), 5000);
 	CU_ASSERT_EQUAL(pread(file, p, LENGTH, PAGER_BYTES), 0);
+	/* The end of the file is no fault: what lies behind stays away. */
+	p = away(false);
+	*(volatile char *)p;
+	*(volatile char *)(p + 4096);
+	before = pager_faults();
+	CU_ASSERT_EQUAL(pread(file, p, LENGTH, PAGER_BYTES - 5000), 5000);
+	CU_ASSERT_EQUAL(pager_faults(), before);
 	errno = 0;
 	CU_ASSERT(read(-1, p, 10) == -1 && errno == EBADF);
 }

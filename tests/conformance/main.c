@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+/* conformance --backend NAME [--algorithm move|wp] */
+#include "conformance/conf.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct hmm *h;
+struct hmm_open_opts options = { .sz = sizeof(options), .devices = 2, .device_bytes = 8 * MIB };
+
+int conf_open(void)
+{
+	return hmm_open(&h, &options);
+}
+
+int conf_close(void)
+{
+	hmm_close(h);
+	h = NULL;
+	return 0;
+}
+
+void conf_set_up(void)
+{
+	CU_ASSERT_EQUAL_FATAL(conf_open(), 0);
+}
+
+void conf_tear_down(void)
+{
+	conf_close();
+}
+
+char *map_pages(size_t bytes, int value)
+{
+	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CU_ASSERT_FATAL(p != MAP_FAILED);
+	if (value)
+		memset(p, value, bytes);
+	return p;
+}
+
+bool all_bytes(const char *p, size_t bytes, int value)
+{
+	for (size_t i = 0; i < bytes; i++)
+		if (p[i] != (char)value)
+			return false;
+	return true;
+}
+
+int where(const void *p)
+{
+	struct hmm_page_status s = { .location = -100 };
+
+	CU_ASSERT_EQUAL(hmm_query(h, p, 1, &s), 1);
+	return s.location;
+}
+
+uint32_t page_flags(const void *p)
+{
+	struct hmm_page_status s = { 0 };
+
+	CU_ASSERT_EQUAL(hmm_query(h, p, 1, &s), 1);
+	return s.flags;
+}
+
+bool serves_system_calls(void)
+{
+	struct hmm_device_info info = { 0 };
+
+	CU_ASSERT_EQUAL(hmm_device_info(h, 0, &info), 0);
+	return !(info.flags & HMM_DEVICE_USER_MODE_ONLY);
+}
+
+int scaled(int count)
+{
+	const char *scale = getenv("HMM_TEST_SCALE");
+
+	return scale && atoi(scale) > 1 ? count * atoi(scale) : count;
+}
+
+int in_child(int (*fn)(void *), void *arg)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		alarm(60);
+		_exit(fn(arg));
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : ENDED_BY(WTERMSIG(status));
+}
+
+bool is_gone(int pid, int ms)
+{
+	char path[64], state = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	for (int i = 0; i <= ms; i++) {
+		FILE *f = fopen(path, "r");
+		int n = f ? fscanf(f, "%*d (%*[^)]) %c", &state) : 0;
+
+		if (f)
+			fclose(f);
+		if (n != 1 || state == 'Z' || state == 'X')
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int failures;
+
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (!strcmp(argv[i], "--backend"))
+			options.backend = argv[i + 1];
+		else if (!strcmp(argv[i], "--algorithm") && !strcmp(argv[i + 1], "wp"))
+			options.flags |= HMM_OPEN_NO_MOVE;
+	}
+	setbuf(stdout, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	CU_initialize_registry();
+	add_open_suite();
+	add_query_suite();
+	add_pinned_suite();
+	add_async_suite();
+	add_output_suite();
+	add_vma_suite();
+	add_thread_suite();
+	add_fork_suite();
+	add_engine_suite();
+	add_lost_suite();
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+	CU_cleanup_registry();
+	return failures ? 1 : 0;
+}

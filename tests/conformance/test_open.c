@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT
+/* Options and environment. Each in a child, since the first handle of a process decides. */
+#include "conformance/conf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct attempt {
+	const char *env; /* NAME=value, or NULL */
+	struct hmm_open_opts o;
+	int (*then)(struct hmm *mine);
+};
+
+/* The errno of hmm_open(); 200 if it set the handle and failed; else what @then says. */
+static int attempt(void *arg)
+{
+	const struct attempt *a = arg;
+	struct hmm *const untouched = (struct hmm *)&a;
+	struct hmm *mine = untouched;
+	int err;
+
+	if (a->env)
+		putenv((char *)(uintptr_t)a->env);
+	err = hmm_open(&mine, &a->o);
+	if (err)
+		return mine == untouched ? -err : 200;
+	err = a->then ? a->then(mine) : 0;
+	hmm_close(mine);
+	return err;
+}
+
+static int try(const char *env, struct hmm_open_opts o, int (*then)(struct hmm *))
+{
+	struct attempt a = { env, o, then };
+
+	if (!o.sz)
+		a.o.sz = sizeof(a.o);
+	return in_child(attempt, &a);
+}
+
+static int three_devices(struct hmm *mine)
+{
+	return hmm_device_count(mine) == 3 ? 0 : 100;
+}
+
+static int sixteen_mib(struct hmm *mine)
+{
+	struct hmm_device_info info;
+
+	return hmm_device_info(mine, 0, &info) || info.bytes != 16 * MIB ? 100 : 0;
+}
+
+static int defaults(struct hmm *mine)
+{
+	struct hmm_device_info info;
+
+	return hmm_device_count(mine) != 1 || hmm_device_info(mine, 0, &info) ||
+	       info.bytes != 256 * MIB ? 100 : 0;
+}
+
+static int without_move(struct hmm *mine)
+{
+	struct hmm_device_info info;
+
+	return hmm_device_info(mine, 0, &info) || (info.flags & HMM_DEVICE_MOVE) ? 100 : 0;
+}
+
+static void backends(void)
+{
+	CU_ASSERT_EQUAL(try(NULL, (struct hmm_open_opts){ .backend = "bogus" }, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try(NULL, (struct hmm_open_opts){ .backend = "drm" }, NULL), ENODEV);
+	CU_ASSERT_EQUAL(try("HMM_BACKEND=bogus", (struct hmm_open_opts){ 0 }, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_BACKEND=drm", (struct hmm_open_opts){ 0 }, NULL), ENODEV);
+	CU_ASSERT_EQUAL(try("HMM_BACKEND=", (struct hmm_open_opts){ 0 }, NULL), 0);
+	/* The options win over the environment. */
+	CU_ASSERT_EQUAL(try("HMM_BACKEND=bogus", (struct hmm_open_opts){ .backend = "emulated" },
+			    NULL), 0);
+}
+
+static void environment(void)
+{
+	const struct hmm_open_opts none = { 0 };
+
+	CU_ASSERT_EQUAL(try(NULL, none, defaults), 0);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_DEVICES=3", none, three_devices), 0);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=16M", none, sixteen_mib), 0);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=16777216", none, sixteen_mib), 0);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_NO_MOVE=1", none, without_move), 0);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_DEVICES=9", none, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_DEVICES=two", none, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_DEVICES=-1", none, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=1M", none, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=8Mb", none, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=99999999999999999999999", none, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=99999999999999G", none, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_LOG=nonsense", none, NULL), 0);
+}
+
+static void sizes(void)
+{
+	const struct hmm_open_opts many = { .devices = 8, .device_bytes = 2 * MIB };
+
+	CU_ASSERT_EQUAL(try(NULL, many, NULL), 0);
+	CU_ASSERT_EQUAL(try(NULL, (struct hmm_open_opts){ .devices = 9 }, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try(NULL, (struct hmm_open_opts){ .devices = UINT32_MAX }, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try(NULL, (struct hmm_open_opts){ .device_bytes = 2 * MIB + 1 }, NULL),
+			EINVAL);
+	CU_ASSERT_EQUAL(try(NULL, (struct hmm_open_opts){ .flags = 1u << 31 }, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try(NULL, (struct hmm_open_opts){ .sz = 1 }, NULL), EINVAL);
+	/* The fields that an older caller does not know are defaults, whatever lies there. */
+	CU_ASSERT_EQUAL(try(NULL, (struct hmm_open_opts){ .sz = 16, .devices = 99 }, NULL), 0);
+}
+
+static int few_files(void *bytes)
+{
+	struct rlimit l = { *(rlim_t *)bytes, *(rlim_t *)bytes };
+	struct attempt a = { .o = options };
+
+	/* The log may be a file, and has no room either. */
+	if (!freopen("/dev/null", "w", stderr))
+		return 250;
+	setrlimit(RLIMIT_FSIZE, &l);
+	return attempt(&a);
+}
+
+static int no_processes(void *unused)
+{
+	struct rlimit l = { 1, 1 };
+	struct attempt a = { .o = options };
+
+	(void)unused;
+	/* The limit counts a user's processes, and root's are not counted. */
+	if (!geteuid() && (setresuid(54321, 54321, 54321) || prctl(PR_SET_DUMPABLE, 1)))
+		return 250;
+	setrlimit(RLIMIT_NPROC, &l);
+	return attempt(&a);
+}
+
+/* It must answer with something, and leave the process alive. */
+static void limits(void)
+{
+	rlim_t none = 0, some = MIB;
+	int r;
+
+	r = in_child(few_files, &none);
+	printf("(no file: %d, ", r);
+	CU_ASSERT(r >= 0 && r < 200);
+	r = in_child(few_files, &some);
+	printf("small files: %d, ", r);
+	CU_ASSERT(r >= 0 && r < 200);
+	r = in_child(no_processes, NULL);
+	printf("no processes: %d) ", r);
+	CU_ASSERT(r > 0 && r < 200);
+}
+
+static int open_descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 100; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static int each_number_of_files(void *unused)
+{
+	struct attempt a = { .o = options };
+	int last = EMFILE, before;
+
+	(void)unused;
+	if (!freopen("/dev/null", "w", stderr)) /* dozens of refusals */
+		return 102;
+	before = open_descriptors();
+	for (rlim_t n = 3; n < 60; n++) {
+		struct rlimit l = { n, 60 };
+
+		setrlimit(RLIMIT_NOFILE, &l);
+		last = attempt(&a);
+		if (last != EMFILE)
+			break;
+	}
+	if (last)
+		return last;
+	/* What failed before it left nothing behind. */
+	return open_descriptors() == before ? 0 : 101;
+}
+
+static void descriptors(void)
+{
+	CU_ASSERT_EQUAL(in_child(each_number_of_files, NULL), 0);
+}
+
+static int second_handles(void *unused)
+{
+	struct hmm_open_opts o = { .sz = sizeof(o), .devices = 1, .device_bytes = 2 * MIB };
+	struct hmm *a, *b;
+	char *p = map_pages(MIB, 1);
+
+	(void)unused;
+	if (hmm_open(&a, &options) || hmm_open(&b, &o))
+		return 1;
+	if (a == b || hmm_device_count(b) != 2)
+		return 2;
+	if (hmm_migrate(a, p, MIB, 1, 0) != PAGES(MIB))
+		return 3;
+	hmm_close(a);
+	h = b;
+	if (where(p) != 1) /* devices live as long as any handle */
+		return 4;
+	hmm_close(b);
+	return all_bytes(p, MIB, 1) ? 0 : 5;
+}
+
+static void handles(void)
+{
+	CU_ASSERT_EQUAL(in_child(second_handles, NULL), 0);
+}
+
+static int reopen(void *unused)
+{
+	struct hmm_open_opts o = options;
+	struct hmm *mine;
+	char *p = map_pages(MIB, 3);
+
+	(void)unused;
+	for (unsigned int n = 1; n <= 4; n++) {
+		o.devices = n;
+		o.device_bytes = n * 2 * MIB;
+		if (hmm_open(&mine, &o) || hmm_device_count(mine) != (int)n)
+			return 1;
+		if (hmm_migrate(mine, p, MIB, (int)n - 1, 0) != PAGES(MIB))
+			return 2;
+		hmm_close(mine);
+		if (!all_bytes(p, MIB, 3))
+			return 3;
+	}
+	return 0;
+}
+
+static void other_devices(void)
+{
+	CU_ASSERT_EQUAL(in_child(reopen, NULL), 0);
+}
+
+static void version(void)
+{
+	char want[32];
+
+	snprintf(want, sizeof(want), "%d.%d.%d", HMM_VERSION_MAJOR, HMM_VERSION_MINOR,
+		 HMM_VERSION_PATCH);
+	CU_ASSERT_STRING_EQUAL(hmm_version(), want);
+}
+
+void add_open_suite(void)
+{
+	CU_pSuite s = CU_add_suite("open", NULL, NULL);
+
+	CU_add_test(s, "backends by name", backends);
+	CU_add_test(s, "the environment", environment);
+	CU_add_test(s, "sizes and counts", sizes);
+	CU_add_test(s, "limits of the process", limits);
+	CU_add_test(s, "one descriptor more each time", descriptors);
+	CU_add_test(s, "handles share devices", handles);
+	CU_add_test(s, "other devices after the last handle", other_devices);
+	CU_add_test(s, "version", version);
+}

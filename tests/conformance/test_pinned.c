@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+/* Memory that the kernel holds on to: buffers registered with io_uring. */
+#include "conformance/conf.h"
+
+#include <errno.h>
+#include <linux/io_uring.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* A ring with [p, p + bytes) registered; -errno. */
+static int pin(char *p, size_t bytes)
+{
+	struct io_uring_params params = { 0 };
+	struct iovec v = { p, bytes };
+	int fd = (int)syscall(SYS_io_uring_setup, 4, &params);
+
+	if (fd < 0)
+		return -errno;
+	if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_BUFFERS, &v, 1)) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static void unpin(int fd)
+{
+	CU_ASSERT_EQUAL(syscall(SYS_io_uring_register, fd, IORING_UNREGISTER_BUFFERS, NULL, 0), 0);
+	close(fd);
+}
+
+/* Does this device's algorithm notice that a page is pinned? */
+static bool notices(void)
+{
+	struct hmm_device_info info;
+
+	CU_ASSERT_EQUAL(hmm_device_info(h, 0, &info), 0);
+	return info.flags & HMM_DEVICE_MOVE;
+}
+
+/* @what must be on a device soon: unpinning ends in the background. */
+static bool moves(char *what)
+{
+	for (int i = 0; i < 50; i++)
+		if (hmm_migrate(h, what, PAGE, 0, 0) == 1)
+			return true;
+	return false;
+}
+
+static void stays(void)
+{
+	char *p = map_pages(4 * PAGE, 5);
+	int ring;
+
+	if (!notices()) {
+		printf("(skipped: needs UFFDIO_MOVE) ");
+		return;
+	}
+	ring = pin(p + PAGE, PAGE);
+	if (ring < 0) {
+		printf("(skipped: io_uring errno %d) ", -ring);
+		return;
+	}
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, 4 * PAGE, 0, 0), 3); /* and not an error */
+	CU_ASSERT_EQUAL(where(p), 0);
+	CU_ASSERT_EQUAL(where(p + PAGE), HMM_SYSTEM);
+	CU_ASSERT(page_flags(p + PAGE) & HMM_PAGE_PINNED);
+	CU_ASSERT(!(page_flags(p) & HMM_PAGE_PINNED));
+	CU_ASSERT(all_bytes(p, 4 * PAGE, 5));
+	unpin(ring);
+	CU_ASSERT(moves(p + PAGE));
+	CU_ASSERT(!(page_flags(p + PAGE) & HMM_PAGE_PINNED));
+	CU_ASSERT(all_bytes(p, 4 * PAGE, 5));
+	munmap(p, 4 * PAGE);
+}
+
+/* A device's touch cannot have it; the access is short, and the device lives on. */
+static void device_touch(void)
+{
+	char *p = map_pages(4 * PAGE, 5), c = 0;
+	int ring = notices() ? pin(p + PAGE, PAGE) : -ENOSYS;
+
+	if (ring < 0) {
+		printf("(skipped) ");
+		return;
+	}
+	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p, &c, 1), 1);
+	CU_ASSERT_EQUAL(c, 5);
+	unpin(ring);
+	CU_ASSERT(moves(p + PAGE));
+	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + PAGE, &c, 1), 1);
+	CU_ASSERT_EQUAL(c, 5);
+	munmap(p, 4 * PAGE);
+}
+
+/* Registering memory whose pages are on the device brings them home and holds them. */
+static void registered_while_resident(void)
+{
+	char *p = map_pages(4 * PAGE, 6);
+	int ring;
+
+	if (!notices() || !serves_system_calls()) {
+		printf("(skipped) ");
+		return;
+	}
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, 4 * PAGE, 0, 0), 4);
+	ring = pin(p, 4 * PAGE);
+	if (ring < 0) {
+		printf("(skipped: io_uring errno %d) ", -ring);
+		return;
+	}
+	CU_ASSERT_EQUAL(where(p), HMM_SYSTEM);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, 4 * PAGE, 0, 0), 0);
+	CU_ASSERT(all_bytes(p, 4 * PAGE, 6));
+	unpin(ring);
+	munmap(p, 4 * PAGE);
+}
+
+/* Pinned pages cost the patience once, not once each. */
+static void many(void)
+{
+	char *p = map_pages(MIB, 7);
+	int ring = notices() ? pin(p, MIB) : -ENOSYS;
+
+	if (ring < 0) {
+		printf("(skipped) ");
+		return;
+	}
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), 0);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, HMM_SYSTEM, 0), PAGES(MIB));
+	CU_ASSERT(all_bytes(p, MIB, 7));
+	unpin(ring);
+	munmap(p, MIB);
+}
+
+void add_pinned_suite(void)
+{
+	CU_pSuite s = CU_add_suite("pinned pages", conf_open, conf_close);
+
+	CU_add_test(s, "a pinned page stays where it is", stays);
+	CU_add_test(s, "a device beside pinned pages", device_touch);
+	CU_add_test(s, "pinned while on a device", registered_while_resident);
+	CU_add_test(s, "many pinned pages", many);
+}
