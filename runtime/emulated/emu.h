@@ -106,6 +106,8 @@ static inline bool emu_device_up(struct emu_device *d)
 #define EMU_EXCLUSIVE (-1002) /* take the mirror exclusively */
 #define EMU_NO_ROOM   (-1003) /* every victim was busy: yield */
 
+#define EMU_TRACK_CLIENT (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
+
 /* windows.c: Locking: block->lock or mirror exclusively. NULL: out of memory. */
 char *emu_alias(struct hmm_block *b, unsigned int dev, unsigned int i);
 char *emu_staging(struct hmm_block *b, unsigned int i);

@@ -13,9 +13,11 @@
 #include "os/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 
-#define MAX_EVENTS 256 /* held back by one exclusive section; the rest waits unread */
+#define MAX_EVENTS 256     /* held back by one exclusive section; the rest waits unread */
+#define DISCARD_NS 200000u /* between an application's event and the end of its madvise */
 
 static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
 static unsigned int n_pending;
@@ -132,28 +134,37 @@ static void remapped(uintptr_t from, uintptr_t to, size_t len)
 	drop_range(from, end, true);
 }
 
+static bool any_present(uintptr_t start, uintptr_t end)
+{
+	uint64_t map[64];
+
+	for (; start < end; start += 64 * HMM_PAGE_BYTES) {
+		size_t n = (end - start) >> HMM_PAGE_SHIFT;
+
+		n = n > 64 ? 64 : n;
+		if (os_pagemap(start, n, map))
+			return false;
+		for (size_t i = 0; i < n; i++)
+			if (map[i] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP))
+				return true;
+	}
+	return false;
+}
+
 /*
  * The kernel sends REMOVE before it discards, and the caller goes on to do that after we read
- * it. Until it has, old bytes are still there for a migration to take. So wait, with the lock
- * held, until they are gone, or until it is clear that these are new ones.
+ * it. Until it has, old bytes are still there for a migration to take, and they would come
+ * back. So wait, with the lock held; new ones cannot come, for who stores waits for us, too.
+ * A caller that was preempted, or MADV_FREE, which leaves the pages: discard them here.
  */
-static void wait_discarded(uintptr_t start, uintptr_t end)
+static void finish_discard(uintptr_t start, uintptr_t end)
 {
-	uint64_t until = os_now_ns() + 2000000, map[64];
-	bool present = true;
+	uint64_t now = os_now_ns(), patience = now + DISCARD_NS, until = now + 100 * DISCARD_NS;
 
-	while (present && os_now_ns() < until) {
-		present = false;
-		for (uintptr_t at = start; !present && at < end; at += 64 * HMM_PAGE_BYTES) {
-			size_t n = (end - at) >> HMM_PAGE_SHIFT;
-
-			n = n > 64 ? 64 : n;
-			if (os_pagemap(at, n, map))
-				return;
-			for (size_t i = 0; i < n; i++)
-				present |= !!(map[i] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP));
-		}
-		if (present)
+	while (any_present(start, end) && (now = os_now_ns()) < until) {
+		if (now > patience)
+			emu_discard(start, end - start);
+		else
 			os_syscall1(SYS_sched_yield, 0);
 	}
 }
@@ -163,7 +174,7 @@ static void act(const struct uffd_msg *m)
 	switch (m->event) {
 	case UFFD_EVENT_REMOVE:
 		drop_range(m->arg.remove.start, m->arg.remove.end, false);
-		wait_discarded(m->arg.remove.start, m->arg.remove.end);
+		finish_discard(m->arg.remove.start, m->arg.remove.end);
 		break;
 	case UFFD_EVENT_UNMAP:
 		drop_range(m->arg.remove.start, m->arg.remove.end, true);
@@ -174,11 +185,17 @@ static void act(const struct uffd_msg *m)
 	}
 }
 
+/* Nested when acting reads a further @MAX_EVENTS: what is left of the first ones is older. */
 static void act_on_pending(void)
 {
-	for (unsigned int i = 0; i < n_pending; i++)
-		act(&pending[i]);
-	n_pending = 0;
+	static unsigned int next; /* locking: mirror exclusively */
+
+	while (next < n_pending) {
+		struct uffd_msg m = pending[next++];
+
+		act(&m);
+	}
+	next = n_pending = 0;
 }
 
 void emu_exclusive_lock(void)
@@ -202,45 +219,67 @@ void emu_events_drain(void)
 }
 
 /*
- * The kernel tells us about our own madvise, too, and holds it until that is read.
- * So it runs on a thread of its own while this one, which holds the lock, reads.
+ * The kernel tells us about our own madvise, too, and holds it until that is read. So it
+ * runs on a thread of its own while this one, which holds the lock, reads.
+ *
+ * But to read the event of an application's munmap lets its thread go on, and what it maps
+ * and fills at the same place would be discarded. So nothing is read before the madvise
+ * waits for its event: then it has found the mapping as we know it, and who replaces it
+ * from here on is held by an event that we leave unread until the madvise is over.
  */
 static struct {
-	uint32_t go;   /* futex: 1 request, 2 at it, 0 idle */
+	uint32_t go; /* futex: 1 request, 2 at it, 0 idle */
 	uint32_t stop;
 	bool refused;
 	uintptr_t start;
 	size_t len;
+	int wchan; /* where the thread waits, as the kernel calls it */
 	unsigned long thread;
-} discarder;
+} discarder = { .wchan = -1 };
 
 static void discard_loop(void *unused)
 {
 	(void)unused;
+	__atomic_store_n(&discarder.wchan,
+			 (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/thread-self/wchan",
+					  O_RDONLY | O_CLOEXEC, 0),
+			 __ATOMIC_RELEASE);
 	for (;;) {
 		while (!__atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE))
 			os_futex_wait(&discarder.go, 0, 0, false);
 		if (discarder.stop)
 			return;
-		/*
-		 * An unmapping under way: reading its event lets its caller go on and map anew,
-		 * and this would discard what it writes there. Nothing is read until we start.
-		 */
+		/* An unmapping under way, of which we have not read. */
 		discarder.refused = uffd_events_pending(emu.client);
-		if (discarder.refused)
-			goto done;
-		__atomic_store_n(&discarder.go, 2, __ATOMIC_RELEASE);
-		/* mlocked memory takes only the second form (Linux 5.18). */
-		if (os_madvise(discarder.start, discarder.len, MADV_DONTNEED) == -EINVAL)
-			os_madvise(discarder.start, discarder.len, 24 /* _LOCKED */);
-done:
+		if (!discarder.refused) {
+			__atomic_store_n(&discarder.go, 2, __ATOMIC_RELEASE);
+			/* mlocked memory takes only the second form (Linux 5.18). */
+			if (os_madvise(discarder.start, discarder.len, MADV_DONTNEED) == -EINVAL)
+				os_madvise(discarder.start, discarder.len, 24 /* _LOCKED */);
+		}
 		__atomic_store_n(&discarder.go, 0, __ATOMIC_RELEASE);
 	}
 }
 
+/* Does the discarder wait for an event to be read? @since: when it began. */
+static bool held_by_event(uint64_t since)
+{
+	static const char waits[] = "userfaultfd_";
+	char name[sizeof(waits) - 1];
+	int fd = __atomic_load_n(&discarder.wchan, __ATOMIC_ACQUIRE);
+
+	if (os_syscall4(SYS_pread64, fd, name, sizeof(name), 0) != sizeof(name))
+		return os_now_ns() > since + 50000; /* a kernel that does not tell */
+	for (size_t i = 0; i < sizeof(name); i++)
+		if (name[i] != waits[i])
+			return false;
+	/* Just read, and not yet on its way? Or was that the application's, of the same range? */
+	return self.expected || os_now_ns() > since + 1000000;
+}
+
 static bool discard(uintptr_t start, size_t len)
 {
-	uint64_t patience = 0;
+	uint64_t since = 0;
 	uint32_t go;
 
 	self.start = start;
@@ -251,11 +290,11 @@ static bool discard(uintptr_t start, size_t len)
 	__atomic_store_n(&discarder.go, 1, __ATOMIC_RELEASE);
 	os_futex_wake(&discarder.go, 1, false);
 	while ((go = __atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE))) {
-		if (go == 2 && !patience)
-			patience = os_now_ns() + 5000; /* into the kernel */
+		if (go == 2 && !since)
+			since = os_now_ns();
 		if (n_pending == MAX_EVENTS)
 			act_on_pending();
-		if (go == 1 || os_now_ns() < patience || !read_message())
+		if (go == 1 || !held_by_event(since) || !read_message())
 			os_syscall1(SYS_sched_yield, 0);
 	}
 	self.expected = false;
@@ -282,6 +321,13 @@ int emu_discarder_start(void)
 	return os_thread_start(&discarder.thread, discard_loop, NULL);
 }
 
+static void close_wchan(void)
+{
+	if (discarder.wchan >= 0)
+		os_close(discarder.wchan);
+	discarder.wchan = -1;
+}
+
 void emu_discarder_stop(void)
 {
 	if (!discarder.thread)
@@ -292,10 +338,12 @@ void emu_discarder_stop(void)
 	os_thread_join(discarder.thread);
 	discarder.thread = 0;
 	discarder.stop = discarder.go = 0;
+	close_wchan();
 }
 
 void emu_events_forget(void)
 {
+	close_wchan();
 	discarder.thread = 0;
 	discarder.stop = discarder.go = 0;
 	n_pending = 0;

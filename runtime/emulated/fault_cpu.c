@@ -19,26 +19,40 @@ void emu_dwell(const struct hmm_block *b)
 }
 
 /*
- * A never-touched page. When nothing of the block is on a device any more, tracking
- * it only slows the CPU down: let go of it, the kernel fills its pages again.
- * Locking: mirror shared, b->lock (or no block).
+ * When nothing of a block is on a device any more, tracking it only slows the CPU down:
+ * let go of it, the kernel fills its pages again. Not while a thread waits for us to read
+ * of its madvise: that is acted upon in the belief that no store passes us by.
+ * Locking: mirror shared, b->lock.
  */
+static int untrack(struct hmm_block *b)
+{
+	struct hmm_bits *tracked = &b->registered;
+	unsigned int i = 0, stop;
+
+	while ((i = hmm_bits_find(tracked, i, HMM_BLOCK_PAGES, true)) < HMM_BLOCK_PAGES) {
+		stop = hmm_bits_find(tracked, i, HMM_BLOCK_PAGES, false);
+		uffd_unregister(emu.client, hmm_block_addr(b, i), (stop - i) * HMM_PAGE_BYTES);
+		if (uffd_events_pending(emu.client)) {
+			/* It may be of this range, and came before we unregistered. */
+			uffd_register(emu.client, hmm_block_addr(b, i),
+				      (stop - i) * HMM_PAGE_BYTES, EMU_TRACK_CLIENT);
+			return EMU_DRAIN;
+		}
+		hmm_bits_clear_range(tracked, i, stop);
+	}
+	return 0;
+}
+
+/* A never-touched page. Locking: mirror shared, b->lock (or no block). */
 static int first_touch(struct hmm_block *b, uintptr_t addr)
 {
 	size_t done;
-	int err;
+	int err = 0;
 
-	if (b && !hmm_block_resident(b)) {
-		for (unsigned int i = 0; i < HMM_BLOCK_PAGES; i++) {
-			unsigned int stop = hmm_bits_find(&b->registered, i, HMM_BLOCK_PAGES, false);
-
-			if (stop > i)
-				uffd_unregister(emu.client, hmm_block_addr(b, i),
-						(stop - i) * HMM_PAGE_BYTES);
-			i = stop;
-		}
-		b->registered = (struct hmm_bits){ 0 };
-	}
+	if (b && !hmm_block_resident(b))
+		err = untrack(b);
+	if (err)
+		return err;
 	err = uffd_copy(emu.client, addr, zeros, HMM_PAGE_BYTES, 0, &done);
 	if (err == -EAGAIN)
 		return EMU_DRAIN;

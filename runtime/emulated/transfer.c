@@ -9,12 +9,10 @@
 
 static int track_client(struct hmm_block *b, unsigned int i, unsigned int end)
 {
-	const uint64_t modes = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP;
-
 	while ((i = hmm_bits_find(&b->registered, i, end, false)) < end) {
 		unsigned int stop = hmm_bits_find(&b->registered, i, end, true);
 		int err = uffd_register(emu.client, hmm_block_addr(b, i),
-					(stop - i) * HMM_PAGE_BYTES, modes);
+					(stop - i) * HMM_PAGE_BYTES, EMU_TRACK_CLIENT);
 
 		if (err)
 			return err == -EBUSY ? -EOPNOTSUPP : err == -EINVAL ? -EFAULT : err;
