@@ -32,27 +32,25 @@ static int read_opts(struct hmm_open_opts *to, const struct hmm_open_opts *from)
 /* A whole number, with K, M or G behind it; 0 when unset. */
 static int number_from_env(const char *name, uint64_t *value)
 {
-	const char *text = getenv(name);
+	static const char units[] = "KMG";
+	const char *text = getenv(name), *unit;
+	unsigned int shift = 0;
 	char *end;
 
 	if (!text || !*text)
 		return 0;
+	errno = 0;
 	*value = strtoull(text, &end, 0);
-	switch (*end) {
-	case 'G':
-		*value <<= 10; /* fallthrough */
-		__attribute__((fallthrough));
-	case 'M':
-		*value <<= 10;
-		__attribute__((fallthrough));
-	case 'K':
-		*value <<= 10;
+	unit = *end ? strchr(units, *end) : NULL;
+	if (unit) {
+		shift = 10 * (unsigned int)(unit - units + 1);
 		end++;
 	}
-	if (*end || *text == '-') {
+	if (*end || *text == '-' || errno || *value > UINT64_MAX >> shift) {
 		hmm_log(HMM_LOG_ERROR, "%s=%s is not a number", name, text);
 		return -EINVAL;
 	}
+	*value <<= shift;
 	return 0;
 }
 

@@ -239,6 +239,7 @@ static bool is_ending(struct emu_device *d)
 
 	os_mutex_lock(&d->fault_lock);
 	ending = d->fault_valid && d->fault.generation == atomic_load(&d->generation);
+	ending |= d->shared && __atomic_load_n(&d->shared->crash.state, __ATOMIC_ACQUIRE);
 	os_mutex_unlock(&d->fault_lock);
 	return ending || (d->pidfd >= 0 && poll(&p, 1, 0) == 1);
 }
@@ -325,6 +326,7 @@ static int launch_begin(unsigned int device)
 static int launch_end(unsigned int device, unsigned int generation, struct hmm_device_fault *fault)
 {
 	struct emu_device *d = &emu.device[device];
+	unsigned int state = settled_state(d);
 	int ended = 0;
 
 	os_mutex_lock(&d->fault_lock);
@@ -333,9 +335,7 @@ static int launch_end(unsigned int device, unsigned int generation, struct hmm_d
 		ended = 1;
 	}
 	os_mutex_unlock(&d->fault_lock);
-	if (!ended && settled_state(d) == EMU_DEVICE_LOST)
-		return -ENODEV;
-	return ended;
+	return !ended && state == EMU_DEVICE_LOST ? -ENODEV : ended;
 }
 
 static long migrate(uintptr_t start, uintptr_t end, int target)

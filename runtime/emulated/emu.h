@@ -187,8 +187,11 @@ void emu_remote_forget(struct emu_device *d);
 bool emu_remote_contains(struct emu_device *d, uintptr_t addr);
 int emu_copy_read_only(struct emu_device *d, const struct os_vma *vma, uintptr_t addr);
 
-/* engine_proc.c */
+/* engine_start.c */
 int emu_engine_start(struct emu_device *d);
+
+/* engine_proc.c */
+void emu_engine_end(int pidfd); /* kills and closes; returns when the last store is over */
 void emu_engine_stop(struct emu_device *d);
 void emu_engine_died(struct emu_device *d);
 int emu_engine_request(struct emu_device *d, const struct hmm_engine_msg *msg, int fd);

@@ -1,180 +1,17 @@
 // SPDX-License-Identifier: MIT
-/*
- * The engine process of a device: start, handshake, requests, death.
- *
- * It is started by a vfork-like clone without an exit signal: fork() would leave every
- * page of the client shared with a child for a moment (UFFDIO_MOVE refuses those for
- * good), and the application's wait() must not meet a child that it never made.
- */
+/* The engine process of a device while it runs: requests, mailboxes, device I/O, death. */
 #include "emulated/emu.h"
 #include "os/arena.h"
 #include "os/sys.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define START_MS 20000
-#define SPAWN_STACK (64u << 10)
-
-#ifndef HMM_ENGINE_INSTALLED
-#define HMM_ENGINE_INSTALLED "../libexec/hmm/hmm-engine"
-#endif
-
-/* Beside the library in the build tree, in libexec when installed; or HMM_ENGINE. */
-static int find_engine(char *path, size_t size)
-{
-	static const char *const places[] = { "../bin/hmm-engine", "hmm-engine",
-					      HMM_ENGINE_INSTALLED,
-					      "../../libexec/hmm/hmm-engine" };
-	const char *want = getenv("HMM_ENGINE");
-	const char *slash;
-	Dl_info self;
-
-	if (want) {
-		snprintf(path, size, "%s", want);
-		return access(path, X_OK) ? -ENOENT : 0;
-	}
-	if (!dladdr((void *)(uintptr_t)find_engine, &self) || !self.dli_fname)
-		return -ENOENT;
-	slash = strrchr(self.dli_fname, '/');
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		int len = slash ? (int)(slash - self.dli_fname) : 1;
-
-		if (places[i][0] == '/')
-			snprintf(path, size, "%s", places[i]);
-		else
-			snprintf(path, size, "%.*s/%s", len, slash ? self.dli_fname : ".",
-				 places[i]);
-		if (!access(path, X_OK))
-			return 0;
-	}
-	return -ENOENT;
-}
-
-struct spawn {
-	const char *path;
-	char *argv[12];
-	char *stack;
-	int control;
-	int pid;
-	int error;
-};
-
-/* In the engine-to-be, which shares the client's memory until it executes. */
-static int spawn_engine(void *arg)
-{
-	struct spawn *s = arg;
-	uint64_t none = 0;
-
-	if (s->control == HMM_ENGINE_CTL_FD)
-		fcntl(s->control, F_SETFD, 0);
-	else if (dup2(s->control, HMM_ENGINE_CTL_FD) < 0)
-		goto failed;
-	os_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
-	execve(s->path, s->argv, environ);
-failed:
-	s->error = errno;
-	_exit(127);
-}
-
-/* A child between: when it ends, the engine is no child of the application's. */
-static int spawn_parent(void *arg)
-{
-	struct spawn *s = arg;
-
-	s->pid = clone(spawn_engine, s->stack + SPAWN_STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
-	if (s->pid < 0)
-		s->error = errno;
-	_exit(0);
-}
-
-static int spawn(struct spawn *s)
-{
-	sigset_t all, old;
-	int pid;
-
-	s->stack = os_alloc(2 * SPAWN_STACK);
-	if (!s->stack)
-		return -ENOMEM;
-	/* A handler of the application must not run in the children. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid = clone(spawn_parent, s->stack + 2 * SPAWN_STACK, CLONE_VM | CLONE_VFORK, s);
-	if (pid < 0)
-		s->error = errno;
-	else
-		while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-			;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	os_free(s->stack, 2 * SPAWN_STACK);
-	return s->error ? -s->error : s->pid;
-}
-
-static int receive_hello(int fd, struct hmm_engine_hello *hello, int fds[3])
-{
-	char control[CMSG_SPACE(3 * sizeof(int))];
-	struct iovec iov = { hello, sizeof(*hello) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
-			    .msg_controllen = sizeof(control) };
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	struct cmsghdr *c;
-	ssize_t got;
-
-	if (poll(&p, 1, START_MS) != 1)
-		return -ETIMEDOUT;
-	got = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-	if (got < (ssize_t)(2 * sizeof(uint32_t)) || hello->magic != HMM_ENGINE_MAGIC ||
-	    hello->proto != HMM_ENGINE_PROTO)
-		return -EPROTO;
-	if (got != sizeof(*hello))
-		return -EPROTO;
-	if (hello->error)
-		return hello->error;
-	if (m.msg_flags & MSG_CTRUNC)
-		return -EMFILE; /* no room for its descriptors here */
-	c = CMSG_FIRSTHDR(&m);
-	if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(3 * sizeof(int)))
-		return -EPROTO;
-	memcpy(fds, CMSG_DATA(c), 3 * sizeof(int));
-	return 0;
-}
-
-static int adopt(struct emu_device *d, int pid, int pidfd, int control, const int fds[3])
-{
-	uintptr_t p = os_mmap(0, HMM_ENGINE_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-			      fds[2], 0);
-
-	os_close(fds[2]);
-	if (os_is_error(p))
-		return -ENOMEM;
-	os_madvise(p, HMM_ENGINE_SHARED_BYTES, MADV_DONTFORK);
-	d->pid = pid;
-	d->pidfd = pidfd;
-	d->shared = (struct hmm_engine_shared *)p;
-	d->control_fd = control;
-	d->memory_fd = fds[0];
-	d->uffd = fds[1];
-	atomic_store(&d->served, 0);
-	atomic_store(&d->served_pages, 0);
-	atomic_store(&d->frames, 0);
-	atomic_fetch_add(&d->generation, 1);
-	atomic_store(&d->state, EMU_DEVICE_RUNNING);
-	return 0;
-}
 
 /* Not our child, so there is no status to collect; but its stores must be over. */
-static void end(int pidfd)
+void emu_engine_end(int pidfd)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
@@ -184,61 +21,18 @@ static void end(int pidfd)
 	os_close(pidfd);
 }
 
-int emu_engine_start(struct emu_device *d)
-{
-	char path[512], client[16], index[16], bytes[32];
-	struct spawn s = { .path = path };
-	struct hmm_engine_hello hello = { 0 };
-	int pair[2], fds[3] = { -1, -1, -1 };
-	int err = find_engine(path, sizeof(path)), pid, pidfd;
-
-	if (err) {
-		hmm_log(HMM_LOG_ERROR, "no hmm-engine binary (HMM_ENGINE names one)");
-		return err;
-	}
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	snprintf(client, sizeof(client), "%d", getpid());
-	snprintf(index, sizeof(index), "%u", d->index);
-	snprintf(bytes, sizeof(bytes), "%llu",
-		 (unsigned long long)(d->capacity << HMM_PAGE_SHIFT));
-	s.control = pair[1];
-	s.argv[0] = path;
-	s.argv[1] = "--client", s.argv[2] = client;
-	s.argv[3] = "--device", s.argv[4] = index;
-	s.argv[5] = "--bytes", s.argv[6] = bytes;
-	s.argv[7] = emu.user_only ? "--user-mode-only" : NULL;
-	pid = spawn(&s);
-	os_close(pair[1]);
-	pidfd = pid < 0 ? pid : (int)os_syscall2(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0) {
-		os_close(pair[0]); /* which ends the engine, if there is one */
-		return pidfd;
-	}
-	err = receive_hello(pair[0], &hello, fds);
-	if (!err)
-		err = adopt(d, pid, pidfd, pair[0], fds);
-	if (err) {
-		hmm_log(HMM_LOG_ERROR, "hmm-engine %s did not start (%d)", path, err);
-		os_close(pair[0]);
-		end(pidfd);
-		for (int i = 0; i < 3 && d->pidfd != pidfd; i++)
-			if (fds[i] >= 0 && err != -ENOMEM)
-				os_close(fds[i]);
-	}
-	return err;
-}
-
 /* Everything of the engine but what it left in device memory. */
 static void release(struct emu_device *d)
 {
-	end(d->pidfd);
+	emu_engine_end(d->pidfd);
 	os_close(d->control_fd);
 	os_close(d->uffd);
+	os_mutex_lock(&d->fault_lock);
 	os_munmap(d->shared, HMM_ENGINE_SHARED_BYTES);
+	d->shared = NULL;
+	os_mutex_unlock(&d->fault_lock);
 	d->pid = 0;
 	d->control_fd = d->pidfd = d->uffd = -1;
-	d->shared = NULL;
 }
 
 /* Locking: mirror exclusively. Device memory is empty: forget its frames. */
@@ -274,6 +68,44 @@ void emu_engine_stop(struct emu_device *d)
 	emu_remote_forget(d);
 }
 
+/* Locking: d->fault_lock. The first of an engine's life counts. */
+static void note_fault(struct emu_device *d, uint64_t addr, uint32_t write, const char *reason)
+{
+	unsigned int generation = atomic_load(&d->generation);
+	size_t i = 0;
+
+	if (d->fault_valid && d->fault.generation == generation)
+		return;
+	d->fault = (struct hmm_device_fault){
+		.address = addr,
+		.write = write,
+		.generation = generation,
+		.device_faults = atomic_load(&d->served),
+		.pages = atomic_load(&d->served_pages),
+	};
+	for (; reason[i] && i < sizeof(d->fault.reason) - 1; i++)
+		d->fault.reason[i] = reason[i];
+	d->fault_valid = true;
+	hmm_log(HMM_LOG_INFO, "device %u: invalid %s at %lx: %s", d->index,
+		write == 1 ? "store" : "access", addr, reason);
+}
+
+/* Did the engine end because of what a kernel did? Locking: d->fault_lock. */
+static void look_at_crash(struct emu_device *d)
+{
+	const struct hmm_engine_crash *c = &d->shared->crash;
+	const char *reason = "no memory for a device, or only to be read";
+
+	if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) != HMM_CRASH_VALID)
+		return;
+	if (c->signal == SIGBUS)
+		reason = "beyond the end of a file";
+	else if (c->signal != SIGSEGV)
+		reason = "the kernel computed or executed what cannot be";
+	emu_count(d, EMU_INVALID, 1);
+	note_fault(d, c->address, c->write, reason);
+}
+
 /*
  * The pidfd is readable: every thread of the engine has ended, so none of its stores
  * is still under way. What it left in device memory comes home. Runs on a handler; the
@@ -291,6 +123,7 @@ void emu_engine_died(struct emu_device *d)
 		return;
 
 	os_mutex_lock(&d->fault_lock);
+	look_at_crash(d);
 	if (d->fault_valid && d->fault.generation == atomic_load(&d->generation))
 		next = EMU_DEVICE_RESET;
 	os_mutex_unlock(&d->fault_lock);
@@ -425,8 +258,6 @@ long emu_device_io(unsigned int device, uintptr_t addr, char *buffer, size_t len
 void emu_engine_invalid(struct emu_device *d, uint64_t addr, int write, uint32_t tid,
 			const char *reason)
 {
-	size_t i = 0;
-
 	emu_count(d, EMU_INVALID, 1);
 	if (tid && tid == __atomic_load_n((uint32_t *)&d->shared->io_tid, __ATOMIC_ACQUIRE)) {
 		__atomic_store_n((uint32_t *)&d->shared->io_abort, 1, __ATOMIC_RELEASE);
@@ -434,20 +265,7 @@ void emu_engine_invalid(struct emu_device *d, uint64_t addr, int write, uint32_t
 		return;
 	}
 	os_mutex_lock(&d->fault_lock);
-	if (!d->fault_valid || d->fault.generation != atomic_load(&d->generation)) {
-		d->fault = (struct hmm_device_fault){
-			.address = addr,
-			.write = (uint32_t)write,
-			.generation = atomic_load(&d->generation),
-			.device_faults = atomic_load(&d->served),
-			.pages = atomic_load(&d->served_pages),
-		};
-		for (; reason[i] && i < sizeof(d->fault.reason) - 1; i++)
-			d->fault.reason[i] = reason[i];
-		d->fault_valid = true;
-		hmm_log(HMM_LOG_ERROR, "device %u: invalid %s at %lx: %s", d->index,
-			write ? "store" : "load", addr, reason);
-	}
+	note_fault(d, addr, (uint32_t)write, reason);
 	os_mutex_unlock(&d->fault_lock);
 	os_syscall4(SYS_pidfd_send_signal, d->pidfd, SIGKILL, NULL, 0);
 }

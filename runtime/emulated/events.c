@@ -265,7 +265,7 @@ static void discard_loop(void *unused)
 static bool held_by_event(uint64_t since)
 {
 	static const char waits[] = "userfaultfd_";
-	char name[sizeof(waits) - 1];
+	char name[sizeof(waits) - 1] = { 0 };
 	int fd = __atomic_load_n(&discarder.wchan, __ATOMIC_ACQUIRE);
 
 	if (os_syscall4(SYS_pread64, fd, name, sizeof(name), 0) != sizeof(name))

@@ -263,8 +263,27 @@ static long check_on_stack(void *arg)
 	return a->device ? emu_check_range(a->start, a->end) : check_mapped(a->start, a->end);
 }
 
+/* A long range may push its own beginning out again. Lock-free: a snapshot is asked for. */
+static long count_on(uintptr_t start, uintptr_t end, const struct emu_device *d)
+{
+	struct hmm_block *b;
+	long on = 0;
+
+	while (start < end && (b = hmm_block_next(&emu.table, start, end))) {
+		uintptr_t next = b->start + HMM_BLOCK_BYTES;
+		unsigned int i = start > b->start ? hmm_block_index(start) : 0;
+		unsigned int stop = end < next ? hmm_block_index(end) : HMM_BLOCK_PAGES;
+
+		for (; i < stop; i++)
+			on += b->owner[i] == HMM_OWNER_DEVICE(d->index);
+		start = next;
+	}
+	return on;
+}
+
 long emu_migrate(uintptr_t start, uintptr_t end, int target)
 {
+	const uintptr_t first = start;
 	struct migrate_args a = {
 		.start = start,
 		.end = end,
@@ -288,7 +307,7 @@ long emu_migrate(uintptr_t start, uintptr_t end, int target)
 			return n;
 		total += n;
 	}
-	return total;
+	return a.device && end - first > HMM_BLOCK_BYTES ? count_on(first, end, a.device) : total;
 }
 
 static void query_page(uintptr_t addr, uint64_t map, const struct os_vma *v,

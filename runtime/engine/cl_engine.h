@@ -62,11 +62,4 @@ void cl_describe_kernel(struct cl_engine_kernel *k, struct cl_reply *r);
 /* cl_launch.c */
 void cl_do_launch(cl_command_queue queue, const struct cl_wire_launch *q, struct cl_reply *r);
 
-/*
- * cl_crash.c: while a launch runs, its connection hears of a kernel that crashes the
- * engine itself.
- */
-void cl_crash_watch(int fd);
-void cl_crash_unwatch(int fd);
-
 #endif /* HMM_ENGINE_CL_ENGINE_H */

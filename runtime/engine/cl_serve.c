@@ -2,6 +2,7 @@
 /* One front-end connection: read a request, do it, answer; until it closes. */
 #include "engine/cl_serve.h"
 #include "engine/cl_engine.h"
+#include "engine/engine.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -84,9 +85,8 @@ static void do_launch(struct connection *c)
 		c->queue = clCreateCommandQueue(e->context, e->device, 0, &c->reply.status);
 	if (!c->queue)
 		return;
-	cl_crash_watch(c->fd);
+	engine_crash_install();
 	cl_do_launch(c->queue, (const void *)c->in, &c->reply);
-	cl_crash_unwatch(c->fd);
 }
 
 static void dispatch(struct connection *c, uint32_t op)

@@ -30,18 +30,6 @@ struct cl_wire_head {
 	uint32_t length; /* of the payload that follows */
 };
 
-/*
- * Sent instead of a reply by an engine that is about to end because a kernel touched
- * memory outside of everything that a client could have: .op is this.
- */
-#define CL_WIRE_CRASH 0x80u
-
-struct cl_wire_crash {
-	uint64_t address;
-	uint32_t write;
-	uint32_t pad;
-};
-
 struct cl_wire_info {
 	uint32_t param;
 	uint32_t pad;

@@ -51,6 +51,14 @@ int engine_unmap_file(uint64_t start, uint64_t length);
 
 /* service.c: threads. */
 int engine_service_start(void);
+/* Does not return to a hmm_device_read() or _write() that cannot go on. Any other: nothing. */
+void engine_io_escape(void);
+
+/*
+ * crash.c: report an access that cannot be, and end. Installed again when the OpenCL
+ * platform is up: its compiler takes these signals for itself.
+ */
+void engine_crash_install(void);
 
 /* control.c: serves fd 3 until the client goes. */
 void engine_control_loop(void);

@@ -69,12 +69,26 @@ struct hmm_engine_mbox {
 	uint32_t pad;
 };
 
+#define HMM_CRASH_NONE 0u
+#define HMM_CRASH_WRITING 1u
+#define HMM_CRASH_VALID 2u
+
+/* The engine's last words. */
+struct hmm_engine_crash {
+	uint32_t state;
+	uint32_t signal;
+	uint64_t address;
+	uint32_t write; /* 1: store, 0: load, 2: unknown */
+	uint32_t pad;
+};
+
 struct hmm_engine_shared {
 	uint32_t magic, proto;
 	struct hmm_engine_mbox agent[HMM_ENGINE_AGENTS];
 	struct hmm_engine_mbox io;
 	uint32_t io_tid;
 	uint32_t io_abort;
+	struct hmm_engine_crash crash;
 };
 
 #endif /* HMM_ENGINE_PROTO_H */

@@ -92,9 +92,14 @@ static pid_t io_tid;
 static void on_abort(int sig)
 {
 	(void)sig;
-	if (syscall(SYS_gettid) != io_tid)
-		return;
-	if (__atomic_exchange_n(&engine.shared->io_abort, 0, __ATOMIC_ACQ_REL) && io_busy)
+	if (syscall(SYS_gettid) == io_tid &&
+	    __atomic_exchange_n(&engine.shared->io_abort, 0, __ATOMIC_ACQ_REL))
+		engine_io_escape();
+}
+
+void engine_io_escape(void)
+{
+	if (syscall(SYS_gettid) == io_tid && io_busy)
 		siglongjmp(io_escape, 1);
 }
 
@@ -209,6 +214,7 @@ int engine_service_start(void)
 {
 	int err = thread(watchdog, NULL);
 
+	engine_crash_install();
 	for (unsigned int i = 0; !err && i < AGENTS; i++)
 		err = thread(agent, &engine.shared->agent[i]);
 	if (!err)

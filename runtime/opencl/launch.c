@@ -82,12 +82,11 @@ static void clean(struct ocl_command *c)
 static void report(cl_command_queue q, const struct hmm_device_fault *f)
 {
 	static const char *const access[] = { "load", "store", "unknown access" };
-	uint64_t address = q->conn.crashed ? q->conn.crash.address : f->address;
-	uint32_t write = q->conn.crashed ? q->conn.crash.write : f->write;
 
-	hmm_engine_log(0, "device %d: device fault: address 0x%lx, %s, %lu device faults served, "
-			  "%lu pages; the launch ended",
-		       q->device->index, (unsigned long)address, access[write < 2 ? write : 2],
+	hmm_engine_log(0, "device %d: device fault: address 0x%lx, %s: %s; %lu device faults "
+			  "served, %lu pages; the launch ended",
+		       q->device->index, (unsigned long)f->address,
+		       access[f->write < 2 ? f->write : 2], f->reason,
 		       (unsigned long)f->device_faults, (unsigned long)f->pages);
 }
 

@@ -101,8 +101,6 @@ struct ocl_conn {
 	unsigned int generation;
 	char *buffer;
 	size_t capacity;
-	struct cl_wire_crash crash;
-	bool crashed;
 };
 
 int ocl_conn_open(struct ocl_conn *c, int device); /* if it is not; 0 or -errno */

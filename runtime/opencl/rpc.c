@@ -18,7 +18,6 @@ int ocl_conn_open(struct ocl_conn *c, int device)
 		return 0;
 	if (!s || !s->hmm)
 		return -EPERM;
-	c->crashed = false;
 	return hmm_engine_connect(s->hmm, device, &c->fd, &c->generation);
 }
 
@@ -92,19 +91,6 @@ static int receive_all(int fd, char *to, size_t bytes)
 	return 0;
 }
 
-/* The engine's last words before it ends. */
-static int receive_crash(struct ocl_conn *c, const struct cl_wire_head *head)
-{
-	if (head->length == sizeof(c->crash) &&
-	    !receive_all(c->fd, c->buffer, sizeof(c->crash))) {
-		memcpy(&c->crash, c->buffer, sizeof(c->crash));
-		c->crashed = true;
-	}
-	/* It ends after its client saw the fault. */
-	receive_all(c->fd, c->buffer, 1);
-	return -EPIPE;
-}
-
 static int receive_reply(struct ocl_conn *c, enum cl_wire_op op, struct cl_wire_head *head)
 {
 	int err = receive_all(c->fd, c->buffer, sizeof(*head));
@@ -114,8 +100,6 @@ static int receive_reply(struct ocl_conn *c, enum cl_wire_op op, struct cl_wire_
 	memcpy(head, c->buffer, sizeof(*head));
 	if (head->magic != CL_WIRE_MAGIC || head->length > CL_WIRE_MAX)
 		return -EPROTO;
-	if (head->op == CL_WIRE_CRASH)
-		return receive_crash(c, head);
 	if (head->op != (uint32_t)op)
 		return -EPROTO;
 	err = grow(c, head->length);

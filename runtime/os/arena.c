@@ -54,11 +54,12 @@ out:
 	return arena.base ? 0 : -ENOMEM;
 }
 
+/* CLASSES when no piece is that large. */
 static unsigned int class_of(size_t bytes)
 {
 	unsigned int c = 0;
 
-	while (((size_t)1 << (c + MIN_SHIFT)) < bytes)
+	while (c < CLASSES && ((size_t)1 << (c + MIN_SHIFT)) < bytes)
 		c++;
 	return c;
 }
