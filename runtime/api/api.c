@@ -41,27 +41,41 @@ static bool is_target(const struct hmm_backend_ops *ops, int target)
 	return target == HMM_SYSTEM || is_node(target);
 }
 
+/* What move_pages(2) reads and writes: never on a device, as the caller's stack may be. */
+struct node_batch {
+	void *page[HMM_BLOCK_PAGES];
+	int node[HMM_BLOCK_PAGES], status[HMM_BLOCK_PAGES];
+};
+
+static unsigned long fill_batch(struct node_batch *b, uintptr_t start, uintptr_t end, int node)
+{
+	unsigned long n = 0;
+
+	for (; n < HMM_BLOCK_PAGES && start < end; n++, start += HMM_PAGE_BYTES) {
+		b->page[n] = (void *)start;
+		b->node[n] = node;
+		b->status[n] = -1;
+	}
+	return n;
+}
+
 /* Pages of the system to one node; returns how many of the range are there then. */
 static long to_node(uintptr_t start, uintptr_t end, int node)
 {
-	enum { BATCH = 512 };
-	void *page[BATCH];
-	int nodes[BATCH], status[BATCH];
+	struct node_batch *b = os_alloc(sizeof(*b));
+	unsigned long n;
 	long on = 0;
 
-	while (start < end) {
-		unsigned long n = 0;
-
-		for (; n < BATCH && start < end; n++, start += HMM_PAGE_BYTES) {
-			page[n] = (void *)start;
-			nodes[n] = node;
-			status[n] = -1;
-		}
-		if (numa_move_pages(0, n, page, nodes, status, 2 /* MPOL_MF_MOVE */) < 0)
-			return -errno;
-		for (unsigned long i = 0; i < n; i++)
-			on += status[i] == node;
+	if (!b)
+		return -ENOMEM;
+	for (; on >= 0 && start < end; start += n * HMM_PAGE_BYTES) {
+		n = fill_batch(b, start, end, node);
+		if (numa_move_pages(0, n, b->page, b->node, b->status, 2 /* MPOL_MF_MOVE */) < 0)
+			on = -errno;
+		for (unsigned long i = 0; on >= 0 && i < n; i++)
+			on += b->status[i] == node;
 	}
+	os_free(b, sizeof(*b));
 	return on;
 }
 
@@ -116,23 +130,20 @@ HMM_EXPORT int hmm_migrate_async(struct hmm *h, void *addr, size_t length, int t
 }
 
 /* Which node a system page is on; the kernel answers for a batch at a time. */
-static void fill_nodes(uintptr_t start, struct hmm_page_status *s, size_t pages)
+static void fill_nodes(uintptr_t start, uintptr_t end, struct hmm_page_status *s)
 {
-	enum { BATCH = 512 };
-	void *page[BATCH];
-	int status[BATCH];
+	struct node_batch *b = os_alloc(sizeof(*b));
+	unsigned long n;
 
-	for (size_t done = 0; done < pages; done += BATCH) {
-		size_t n = pages - done < BATCH ? pages - done : BATCH;
-
-		for (size_t i = 0; i < n; i++)
-			page[i] = (void *)(start + (done + i) * HMM_PAGE_BYTES);
-		if (numa_move_pages(0, n, page, NULL, status, 0) < 0)
-			return;
-		for (size_t i = 0; i < n; i++)
-			if (s[done + i].location == HMM_SYSTEM && status[i] >= 0)
-				s[done + i].node = status[i];
+	for (; b && start < end; start += n * HMM_PAGE_BYTES, s += n) {
+		n = fill_batch(b, start, end, -1);
+		if (numa_move_pages(0, n, b->page, NULL, b->status, 0) < 0)
+			break;
+		for (unsigned long i = 0; i < n; i++)
+			if (s[i].location == HMM_SYSTEM && b->status[i] >= 0)
+				s[i].node = b->status[i];
 	}
+	os_free(b, sizeof(*b));
 }
 
 HMM_EXPORT int hmm_query(struct hmm *h, const void *addr, size_t length,
@@ -153,7 +164,7 @@ HMM_EXPORT int hmm_query(struct hmm *h, const void *addr, size_t length,
 	err = ops->query(start, end, status);
 	if (err)
 		return err;
-	fill_nodes(start, status, (end - start) >> HMM_PAGE_SHIFT);
+	fill_nodes(start, end, status);
 	return (int)((end - start) >> HMM_PAGE_SHIFT);
 }
 

@@ -114,9 +114,16 @@ static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struc
 	while (i < end) {
 		unsigned int n = chunk < end - i ? chunk : end - i;
 		size_t done;
-		int err = uffd_move(emu.staging, (uintptr_t)staging + i * HMM_PAGE_BYTES,
-				    hmm_block_addr(b, i), n * HMM_PAGE_BYTES, mode, &done);
+		int err;
 
+		/*
+		 * What was unmapped is known in full only when no event is pending: b->registered may
+		 * be of a mapping that another one has replaced, and no store to that faults.
+		 */
+		if (uffd_events_pending(emu.client))
+			return EMU_DRAIN;
+		err = uffd_move(emu.staging, (uintptr_t)staging + i * HMM_PAGE_BYTES,
+				hmm_block_addr(b, i), n * HMM_PAGE_BYTES, mode, &done);
 		n = (unsigned int)(done / HMM_PAGE_BYTES);
 		/*
 		 * Its slot was empty, so the page moved. Linux 6.18 leaves pages out of the

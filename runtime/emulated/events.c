@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #define MAX_EVENTS 256     /* held back by one exclusive section; the rest waits unread */
+#define HOME_NS 10000000000ull /* the CPU has nowhere else to go */
 #define DISCARD_NS 200000u /* between an application's event and the end of its madvise */
 
 static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
@@ -93,16 +94,19 @@ static bool read_message(void)
 /*
  * Device pages of a moved mapping come home at its new address. The caller of mremap
  * was let go a moment ago, and until it is out of the kernel copying answers -EAGAIN:
- * it may have a second event to deliver first, so keep reading.
+ * it may have a second event to deliver first, so keep reading. Without memory, wait.
  */
 static void home_at(struct hmm_block *b, unsigned int i, uintptr_t dst)
 {
 	unsigned int dev = b->owner[i] - 1u;
 	char *src = emu_alias(b, dev, i);
+	uint64_t until = os_now_ns() + HOME_NS;
 	size_t done;
-	int err = src ? -EAGAIN : -ENOMEM;
+	int err = src ? -EAGAIN : -EIO;
 
-	for (int tries = 0; err == -EAGAIN && tries < 100000; tries++) {
+	while ((err == -EAGAIN || err == -ENOMEM) && os_now_ns() < until) {
+		if (err == -ENOMEM)
+			os_sleep_ns(1000000);
 		err = uffd_copy(emu.client, dst, src, HMM_PAGE_BYTES, 0, &done);
 		if (err == -EAGAIN && !read_message())
 			os_syscall1(SYS_sched_yield, 0);

@@ -46,7 +46,7 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 	int err = 0;
 
 	lock_mirror(exclusive);
-	/* What was unmapped is known in full only when no event is pending. */
+	/* Its mapping may be another one by now: emu_detach() looks again. */
 	if (uffd_events_pending(emu.client)) {
 		unlock_mirror(exclusive);
 		return EMU_DRAIN;

@@ -92,6 +92,16 @@ static int open_file_of(const struct os_vma *v)
 	return fd >= 0 ? fd : open_by_descriptor(v);
 }
 
+/* Locking: emu.remote_lock. */
+static struct emu_remote *find_remote(struct emu_device *d, uintptr_t addr)
+{
+	struct emu_remote *r;
+
+	for (r = d->remotes; r && (addr < r->start || addr >= r->end); r = r->next)
+		;
+	return r;
+}
+
 int emu_remote_map(struct emu_device *d, const struct os_vma *v)
 {
 	struct hmm_engine_msg msg = {
@@ -106,7 +116,7 @@ int emu_remote_map(struct emu_device *d, const struct os_vma *v)
 	int fd, err;
 
 	if (emu_remote_contains(d, v->start))
-		return 0; /* two threads of the device came here together */
+		return 0;
 	r = os_alloc(sizeof(*r));
 	if (!r)
 		return -ENOMEM;
@@ -121,10 +131,14 @@ int emu_remote_map(struct emu_device *d, const struct os_vma *v)
 	*r = (struct emu_remote){ NULL, v->start, v->end, v->offset, v->inode,
 				  v->major, v->minor, v->write };
 	os_mutex_lock(&emu.remote_lock);
-	r->next = d->remotes;
-	d->remotes = r;
+	if (find_remote(d, v->start)) {
+		os_free(r, sizeof(*r)); /* another thread of the device was faster */
+	} else {
+		r->next = d->remotes;
+		d->remotes = r;
+		emu_count(d, EMU_REMOTE, (v->end - v->start) >> HMM_PAGE_SHIFT);
+	}
 	os_mutex_unlock(&emu.remote_lock);
-	emu_count(d, EMU_REMOTE, (v->end - v->start) >> HMM_PAGE_SHIFT);
 	uffd_wake(d->uffd, v->start, v->end - v->start);
 	return 0;
 }
@@ -134,8 +148,7 @@ bool emu_remote_contains(struct emu_device *d, uintptr_t addr)
 	struct emu_remote *r;
 
 	os_mutex_lock(&emu.remote_lock);
-	for (r = d->remotes; r && (addr < r->start || addr >= r->end); r = r->next)
-		;
+	r = find_remote(d, addr);
 	os_mutex_unlock(&emu.remote_lock);
 	return r != NULL;
 }
