@@ -45,6 +45,7 @@ struct hmm_block {
 	struct hmm_bits registered;   /* pages of live, tracked mappings */
 	struct hmm_bits staged;       /* staging slot may hold a frame */
 	struct hmm_bits pinned;       /* refused its last migration */
+	struct hmm_bits kernel_used;  /* must stay where the kernel can fault on nothing */
 	struct hmm_bits read_only;    /* mapping had no write access when it migrated */
 	uint8_t owner[HMM_BLOCK_PAGES];
 	struct hmm_block_device dev[HMM_MAX_DEVICES];

@@ -116,6 +116,7 @@ static int start(const struct hmm_config *c)
 	emu.client = emu.staging = -1;
 	emu.test_skip = skipped_fences();
 	os_self_init();
+	emu_kernel_used_init();
 	err = hmm_table_init(&emu.table);
 	if (err)
 		return err;

@@ -95,6 +95,8 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 		pages = 1;
 		os_sleep_ns(1000000);
 	}
+	if (!err && !b->owner[i] && hmm_bits_test(&b->kernel_used, i))
+		return -EBUSY;
 	if (!err) {
 		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
 		atomic_fetch_add(&d->served_pages, pages);

@@ -328,7 +328,7 @@ static void query_page(uintptr_t addr, uint64_t map, const struct os_vma *v,
 	}
 	if (map & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP))
 		s->location = HMM_SYSTEM;
-	if (b && hmm_bits_test(&b->pinned, i))
+	if (b && (hmm_bits_test(&b->pinned, i) || hmm_bits_test(&b->kernel_used, i)))
 		s->flags |= HMM_PAGE_PINNED;
 }
 

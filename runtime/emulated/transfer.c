@@ -90,11 +90,17 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 	unsigned int first = i;
 	int err = track_client(b, i, end);
 
+	if (!err)
+		err = emu_find_kernel_used(b, i, end);
 	while (!err && i < end) {
 		uint8_t owner = b->owner[i];
-		unsigned int stop = hmm_block_owner_run(b, i, end, owner);
+		bool kept = hmm_bits_test(&b->kernel_used, i);
+		unsigned int stop = hmm_block_owner_run(
+			b, i, hmm_bits_find(&b->kernel_used, i, end, !kept), owner);
 
-		if (owner == HMM_OWNER_SYSTEM)
+		if (owner == HMM_OWNER_SYSTEM && kept)
+			; /* query says that it is pinned */
+		else if (owner == HMM_OWNER_SYSTEM)
 			err = from_system(b, d, i, stop, exclusive, streaming, used);
 		else if (owner != HMM_OWNER_DEVICE(d->index))
 			err = from_device(b, &emu.device[owner - 1], d, i, stop, streaming, used);
