@@ -40,7 +40,7 @@ status=0
 echo "== with AddressSanitizer and UndefinedBehaviorSanitizer"
 ctest --test-dir build-asan --output-on-failure -L asan || status=1
 if [ "$(id -u)" -eq 0 ] && ! setpriv --reuid=65534 --regid=65534 --clear-groups \
-	test -x build/bin/api; then
+	test -x "$PWD/build/bin/api"; then
 	echo "== not as an ordinary user: one cannot enter $PWD"
 elif [ "$(id -u)" -eq 0 ]; then
 	echo "== as an ordinary user, with user-mode faults only"

@@ -22,7 +22,7 @@ c++ "$work/consumer.cc" -o "$work/cxx" $flags -Wl,-rpath,"$libs"
 mkdir "$work/project"
 cp "$here/consumer.c" "$work/project/"
 cp "$here/CMakeLists.project.txt" "$work/project/CMakeLists.txt"
-cmake -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
+cmake -G Ninja -S "$work/project" -B "$work/project/build" -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
 cmake --build "$work/project/build" >/dev/null
 
 for program in "$work/c" "$work/cxx" "$work/project/build/consumer-c" \
