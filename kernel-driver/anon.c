@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Anonymous pages to a device and home, in batches (Documentation/mm/hmm.rst, "Migration to
+ * and from device memory"). Collecting raises the client's notifier, which takes the pages
+ * out of every engine: nothing is copied while a device can still store to it.
+ */
+#include <linux/highmem.h>
+#include <linux/hugetlb.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+
+#include "hmmdrm.h"
+
+struct batch {
+	unsigned long src[HMMDRM_BATCH], dst[HMMDRM_BATCH];
+};
+
+int hmmdrm_can_migrate(struct vm_area_struct *vma)
+{
+	if (!(vma->vm_flags & VM_READ))
+		return -EFAULT;
+	if (vma->vm_flags & (VM_SPECIAL | VM_SHARED | VM_HUGETLB))
+		return -EOPNOTSUPP;
+	if (!vma_is_anonymous(vma) && !(vma->vm_flags & VM_WRITE))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+/* A frame for one page that was collected; 0 to leave it where it is. */
+static unsigned long to_frame(struct hmmdrm_device *hd, unsigned long src)
+{
+	struct page *spage = migrate_pfn_to_page(src), *dpage;
+
+	if (spage && hmmdrm_is_frame(spage) && hmmdrm_frame_device(spage) == hd)
+		return 0;
+	dpage = hmmdrm_frame_alloc(hd);
+	if (spage && hmmdrm_is_frame(spage)) {
+		/* From another device, by way of a page that both can copy. */
+		struct page *bounce = alloc_page(GFP_HIGHUSER);
+		int err = bounce ? hmmdrm_copy_from_device(bounce, spage) : -ENOMEM;
+
+		err = err ? err : hmmdrm_copy_to_device(dpage, bounce);
+		if (bounce)
+			__free_page(bounce);
+		if (err) {
+			unlock_page(dpage);
+			put_page(dpage);
+			return 0;
+		}
+	} else {
+		hmmdrm_copy_to_device(dpage, spage);
+	}
+	return migrate_pfn(page_to_pfn(dpage)) | (src & MIGRATE_PFN_WRITE ? MIGRATE_PFN_WRITE : 0);
+}
+
+static void to_frames(struct hmmdrm_device *hd, struct migrate_vma *args, unsigned long only_hole)
+{
+	for (unsigned long i = 0; i < args->npages; i++) {
+		unsigned long addr = args->start + (i << PAGE_SHIFT);
+		bool hole = !migrate_pfn_to_page(args->src[i]);
+
+		args->dst[i] = 0;
+		if (!(args->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		if (hole && only_hole != HMMDRM_ALL_HOLES && addr != only_hole)
+			continue;
+		args->dst[i] = to_frame(hd, args->src[i]);
+	}
+}
+
+static unsigned long moved(const struct migrate_vma *args, unsigned long *used)
+{
+	unsigned long n = 0;
+
+	*used = 0;
+	for (unsigned long i = 0; i < args->npages; i++) {
+		*used += !!args->dst[i];
+		n += args->dst[i] && (args->src[i] & MIGRATE_PFN_MIGRATE);
+	}
+	return n;
+}
+
+static int batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
+			   unsigned long start, unsigned long end, unsigned long only_hole,
+			   struct batch *b)
+{
+	unsigned long pages = (end - start) >> PAGE_SHIFT, used, n;
+	struct migrate_vma args = {
+		.vma = vma,
+		.start = start,
+		.end = end,
+		.src = b->src,
+		.dst = b->dst,
+		.pgmap_owner = &hmmdrm_owner,
+		.flags = MIGRATE_VMA_SELECT_SYSTEM | MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+	};
+	int err = hmmdrm_frames_reserve(hd, pages);
+
+	if (err)
+		return err;
+	err = migrate_vma_setup(&args);
+	if (err) {
+		hmmdrm_frames_unreserve(hd, pages);
+		return err;
+	}
+	to_frames(hd, &args, only_hole);
+	n = moved(&args, &used);
+	hmmdrm_frames_unreserve(hd, pages - used);
+	migrate_vma_pages(&args);
+	n = moved(&args, &used);
+	migrate_vma_finalize(&args);
+	hmmdrm_count(hd, HMMDRM_TO_DEVICE, n);
+	return 0;
+}
+
+/* Pages of a file that a private mapping has not copied yet are copied first. */
+static int make_anonymous(struct vm_area_struct *vma, unsigned long start, unsigned long end)
+{
+	int err = 0;
+
+	if (vma_is_anonymous(vma))
+		return 0;
+	for (; !err && start < end; start += PAGE_SIZE)
+		err = fixup_user_fault(vma->vm_mm, start, FAULT_FLAG_WRITE, NULL);
+	return err;
+}
+
+int hmmdrm_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma, unsigned long start,
+		     unsigned long end, unsigned long only_hole)
+{
+	unsigned long batch = min_t(unsigned long, HMMDRM_BATCH, hd->nr_frames) << PAGE_SHIFT;
+	struct batch *b = kvmalloc(sizeof(*b), GFP_KERNEL);
+	int err = b ? make_anonymous(vma, start, end) : -ENOMEM;
+
+	while (!err && start < end) {
+		unsigned long stop = min(start + batch, end);
+
+		err = batch_to_device(hd, vma, start, stop, only_hole, b);
+		start = stop;
+	}
+	kvfree(b);
+	return err;
+}
+
+/* A page of the system for one frame that was collected; 0 to leave it. */
+static unsigned long to_page(struct vm_area_struct *vma, unsigned long addr, unsigned long src)
+{
+	struct page *dpage = migrate_pfn_to_page(src), *spage;
+
+	if (!dpage || !(src & MIGRATE_PFN_MIGRATE))
+		return 0;
+	spage = alloc_page_vma(GFP_HIGHUSER_MOVABLE, vma, addr);
+	if (!spage)
+		return 0;
+	lock_page(spage);
+	if (hmmdrm_copy_from_device(spage, dpage)) {
+		unlock_page(spage);
+		put_page(spage);
+		return 0;
+	}
+	hmmdrm_count(hmmdrm_frame_device(dpage), HMMDRM_TO_SYSTEM, 1);
+	return migrate_pfn(page_to_pfn(spage)) | (src & MIGRATE_PFN_WRITE ? MIGRATE_PFN_WRITE : 0);
+}
+
+static int batch_to_system(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+			   struct page *fault_page, struct batch *b)
+{
+	struct migrate_vma args = {
+		.vma = vma,
+		.start = start,
+		.end = end,
+		.src = b->src,
+		.dst = b->dst,
+		.pgmap_owner = &hmmdrm_owner,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.fault_page = fault_page,
+	};
+	int err = migrate_vma_setup(&args);
+
+	if (err || !args.cpages)
+		return err;
+	for (unsigned long i = 0; i < args.npages; i++)
+		args.dst[i] = to_page(vma, start + (i << PAGE_SHIFT), args.src[i]);
+	migrate_vma_pages(&args);
+	migrate_vma_finalize(&args);
+	return 0;
+}
+
+int hmmdrm_to_system(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+		     struct page *fault_page)
+{
+	struct batch *b = kvmalloc(sizeof(*b), GFP_KERNEL);
+	int err = b ? 0 : -ENOMEM;
+
+	while (!err && start < end) {
+		unsigned long stop = min(start + ((unsigned long)HMMDRM_BATCH << PAGE_SHIFT), end);
+
+		err = batch_to_system(vma, start, stop, fault_page, b);
+		start = stop;
+	}
+	kvfree(b);
+	return err;
+}
+
+/* A CPU touches a frame: it comes home, and its neighbours with it. */
+vm_fault_t hmmdrm_migrate_to_ram(struct vm_fault *vmf)
+{
+	unsigned long bytes = HMMDRM_FAULT_PAGES << PAGE_SHIFT;
+	unsigned long addr = vmf->address & PAGE_MASK;
+	unsigned long start = max(addr & ~(bytes - 1), vmf->vma->vm_start);
+	unsigned long end = min((addr & ~(bytes - 1)) + bytes, vmf->vma->vm_end);
+	unsigned long src[HMMDRM_FAULT_PAGES], dst[HMMDRM_FAULT_PAGES];
+	struct migrate_vma args = {
+		.vma = vmf->vma,
+		.start = start,
+		.end = end,
+		.src = src,
+		.dst = dst,
+		.pgmap_owner = &hmmdrm_owner,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.fault_page = vmf->page,
+	};
+	vm_fault_t ret = 0;
+
+	hmmdrm_count(hmmdrm_frame_device(vmf->page), HMMDRM_CPU_FAULTS, 1);
+	if (migrate_vma_setup(&args))
+		return VM_FAULT_SIGBUS;
+	/* Someone else has it in hand: the access is made again. */
+	if (!args.cpages)
+		return 0;
+	for (unsigned long i = 0; i < args.npages; i++) {
+		bool wanted = (src[i] & MIGRATE_PFN_MIGRATE) &&
+			      start + (i << PAGE_SHIFT) == addr;
+
+		dst[i] = to_page(vmf->vma, start + (i << PAGE_SHIFT), src[i]);
+		if (wanted && !dst[i])
+			ret = VM_FAULT_OOM;
+	}
+	migrate_vma_pages(&args);
+	migrate_vma_finalize(&args);
+	return ret;
+}

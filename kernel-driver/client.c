@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A client is an address space that devices mirror. One interval notifier covers all of it:
+ * before the CPU's page table changes, what changes is taken out of every engine's.
+ */
+#include <drm/drm_device.h>
+#include <drm/drm_file.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "hmmdrm.h"
+
+static DEFINE_MUTEX(hmmdrm_mms_lock);
+static LIST_HEAD(clients);
+static LIST_HEAD(engines);
+
+/*
+ * The sequence changes under client->lock, which an engine's fault holds while it looks at
+ * the sequence and makes its entry: an entry is either seen here, or not made.
+ */
+static bool invalidate(struct mmu_interval_notifier *mni, const struct mmu_notifier_range *range,
+		       unsigned long seq)
+{
+	struct hmmdrm_client *client = container_of(mni, struct hmmdrm_client, notifier);
+	struct hmmdrm_engine *engine;
+
+	/* An engine's fault takes a page from the CPU; it has no entry yet. */
+	if (range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == client)
+		return true;
+	if (mmu_notifier_range_blockable(range))
+		mutex_lock(&client->lock);
+	else if (!mutex_trylock(&client->lock))
+		return false;
+	mmu_interval_set_seq(mni, seq);
+	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE))
+		list_for_each_entry(engine, &client->engines, link)
+			hmmdrm_engine_zap(engine, range->start, range->end);
+	mutex_unlock(&client->lock);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops notifier_ops = { .invalidate = invalidate };
+
+static bool is_engine(const struct mm_struct *mm)
+{
+	struct hmmdrm_engine *engine;
+
+	list_for_each_entry(engine, &engines, node)
+		if (engine->mm == mm)
+			return true;
+	return false;
+}
+
+static bool is_client(const struct mm_struct *mm)
+{
+	struct hmmdrm_client *client;
+
+	list_for_each_entry(client, &clients, node)
+		if (client->mm == mm)
+			return true;
+	return false;
+}
+
+int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file)
+{
+	struct mm_struct *mm = current->mm;
+	struct hmmdrm_client *client;
+	int err;
+
+	if (!mm)
+		return -EINVAL;
+	client = kzalloc(sizeof(*client), GFP_KERNEL);
+	if (!client)
+		return -ENOMEM;
+	kref_init(&client->ref);
+	mutex_init(&client->lock);
+	INIT_LIST_HEAD(&client->engines);
+	client->mm = mm;
+	err = mmu_interval_notifier_insert(&client->notifier, mm, 0, TASK_SIZE_MAX, &notifier_ops);
+	if (err) {
+		kfree(client);
+		return err;
+	}
+	mmgrab(mm);
+	mutex_lock(&hmmdrm_mms_lock);
+	if (is_engine(mm))
+		err = -EPERM;
+	list_add(&client->node, &clients);
+	mutex_unlock(&hmmdrm_mms_lock);
+	if (err)
+		hmmdrm_client_put(client);
+	else
+		file->driver_priv = client;
+	return err;
+}
+
+static void client_release(struct kref *ref)
+{
+	struct hmmdrm_client *client = container_of(ref, struct hmmdrm_client, ref);
+
+	mmu_interval_notifier_remove(&client->notifier);
+	mmdrop(client->mm);
+	kfree(client);
+}
+
+void hmmdrm_client_put(struct hmmdrm_client *client)
+{
+	bool last;
+
+	mutex_lock(&hmmdrm_mms_lock);
+	if (kref_read(&client->ref) == 1)
+		list_del_init(&client->node);
+	last = list_empty(&clients);
+	mutex_unlock(&hmmdrm_mms_lock);
+	if (kref_put(&client->ref, client_release) && last)
+		hmmdrm_evict_all();
+}
+
+void hmmdrm_client_postclose(struct drm_device *drm, struct drm_file *file)
+{
+	hmmdrm_client_put(file->driver_priv);
+}
+
+struct hmmdrm_client *hmmdrm_client_of(struct drm_file *file)
+{
+	struct hmmdrm_client *client = file->driver_priv;
+
+	return client->mm == current->mm ? client : NULL;
+}
+
+/* The first address space that maps an engine's descriptor is served; never a client's. */
+int hmmdrm_engine_bind(struct hmmdrm_engine *engine, struct mm_struct *mm)
+{
+	int err = 0;
+
+	mutex_lock(&hmmdrm_mms_lock);
+	if (engine->mm) {
+		err = engine->mm == mm ? 0 : -EPERM;
+	} else if (is_client(mm)) {
+		err = -EPERM;
+	} else {
+		mmgrab(mm);
+		engine->mm = mm;
+	}
+	mutex_unlock(&hmmdrm_mms_lock);
+	return err;
+}
+
+void hmmdrm_engine_link(struct hmmdrm_engine *engine)
+{
+	mutex_lock(&hmmdrm_mms_lock);
+	list_add(&engine->node, &engines);
+	mutex_unlock(&hmmdrm_mms_lock);
+	mutex_lock(&engine->client->lock);
+	list_add(&engine->link, &engine->client->engines);
+	mutex_unlock(&engine->client->lock);
+}
+
+void hmmdrm_engine_unbind(struct hmmdrm_engine *engine)
+{
+	mutex_lock(&engine->client->lock);
+	list_del(&engine->link);
+	mutex_unlock(&engine->client->lock);
+	mutex_lock(&hmmdrm_mms_lock);
+	list_del(&engine->node);
+	mutex_unlock(&hmmdrm_mms_lock);
+	if (engine->mm)
+		mmdrop(engine->mm);
+}

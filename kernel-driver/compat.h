@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What differs between the kernels that are built against; nothing else asks for a version. */
+#ifndef HMMDRM_COMPAT_H
+#define HMMDRM_COMPAT_H
+
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/rmap.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)
+#define HMMDRM_DRIVER_DATE .date = "20261121",
+#else
+#define HMMDRM_DRIVER_DATE
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)
+static inline struct dev_pagemap *hmmdrm_pgmap(const struct page *page)
+{
+	return page->pgmap;
+}
+#else
+static inline struct dev_pagemap *hmmdrm_pgmap(const struct page *page)
+{
+	return page_pgmap(page);
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+#define HMMDRM_PAGE_FREE(fn) .page_free = (fn)
+typedef struct page hmmdrm_freed_t;
+static inline struct page *hmmdrm_freed_page(hmmdrm_freed_t *page)
+{
+	return page;
+}
+
+static inline void hmmdrm_page_init(struct page *page, struct dev_pagemap *pgmap)
+{
+	zone_device_page_init(page);
+}
+#else
+#define HMMDRM_PAGE_FREE(fn) .folio_free = (fn)
+typedef struct folio hmmdrm_freed_t;
+static inline struct page *hmmdrm_freed_page(hmmdrm_freed_t *folio)
+{
+	return &folio->page;
+}
+
+static inline void hmmdrm_page_init(struct page *page, struct dev_pagemap *pgmap)
+{
+	zone_device_page_init(page, pgmap, 0);
+}
+#endif
+
+/* One page for a device alone: locked and referenced. 0 or -errno. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+static inline int hmmdrm_make_exclusive(struct mm_struct *mm, unsigned long addr, void *owner,
+					struct page **page)
+{
+	int n;
+
+	*page = NULL;
+	n = make_device_exclusive_range(mm, addr, addr + PAGE_SIZE, page, owner);
+	return n == 1 && *page ? 0 : n < 0 ? n : -EBUSY;
+}
+#else
+static inline int hmmdrm_make_exclusive(struct mm_struct *mm, unsigned long addr, void *owner,
+					struct page **page)
+{
+	struct folio *folio;
+	struct page *got = make_device_exclusive(mm, addr, owner, &folio);
+
+	*page = IS_ERR(got) ? NULL : got;
+	return PTR_ERR_OR_ZERO(got);
+}
+#endif
+
+#endif /* HMMDRM_COMPAT_H */

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A device page fault: an engine touches an address of its client that it does not map. The
+ * page migrates, or, where it cannot, is mapped where it is. Either entry is made under
+ * client->lock and only if the notifier's sequence has not moved since the page was looked up.
+ *
+ * The client's mmap_lock is taken with the engine's held, the same class twice. The order is
+ * fixed: an engine's mm is never a client's, and nobody takes an engine's mmap_lock from a
+ * client's side.
+ */
+#include <linux/hmm.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "compat.h"
+#include "hmmdrm.h"
+
+#define MAX_TRIES     100 /* then signals are looked at, and the access is made again */
+#define MIGRATE_TRIES 4 /* of a page that others hold, or that is in swap */
+
+struct look {
+	struct hmmdrm_engine *engine;
+	unsigned long addr, seq, pfn;
+	struct page *exclusive; /* locked and referenced, until its entry is made */
+	unsigned int tries;
+	bool write, writable, tried;
+};
+
+static void lock_client(struct mm_struct *mm)
+{
+	down_read_nested(&mm->mmap_lock, SINGLE_DEPTH_NESTING);
+}
+
+static int check_vma(const struct vm_area_struct *vma, bool write)
+{
+	if (!vma || !(vma->vm_flags & VM_READ) || (write && !(vma->vm_flags & VM_WRITE)))
+		return -EFAULT;
+	return vma->vm_flags & (VM_IO | VM_PFNMAP) ? -EFAULT : 0;
+}
+
+/* The page and its populated neighbours to the device. That it cannot is no error. */
+static int migrate_in(struct look *l)
+{
+	struct mm_struct *mm = l->engine->client->mm;
+	unsigned long bytes = HMMDRM_FAULT_PAGES << PAGE_SHIFT;
+	struct vm_area_struct *vma;
+	int err;
+
+	lock_client(mm);
+	vma = vma_lookup(mm, l->addr);
+	err = check_vma(vma, l->write);
+	if (!err && vma_is_anonymous(vma) && !hmmdrm_can_migrate(vma))
+		hmmdrm_to_device(l->engine->hd, vma, max(l->addr & ~(bytes - 1), vma->vm_start),
+				 min((l->addr & ~(bytes - 1)) + bytes, vma->vm_end), l->addr);
+	mmap_read_unlock(mm);
+	return err;
+}
+
+/* What is there now, faulted in as the CPU would. Locking: the client's mmap_lock. */
+static int look_up(struct look *l, unsigned long *entry)
+{
+	struct hmm_range range = {
+		.notifier = &l->engine->client->notifier,
+		.notifier_seq = l->seq,
+		.start = l->addr,
+		.end = l->addr + PAGE_SIZE,
+		.hmm_pfns = entry,
+		.default_flags = HMM_PFN_REQ_FAULT | (l->write ? HMM_PFN_REQ_WRITE : 0),
+		.dev_private_owner = &hmmdrm_owner,
+	};
+
+	*entry = 0;
+	return hmm_range_fault(&range);
+}
+
+/*
+ * A page of a process that will not leave (pinned): the device has it where it is, and the CPU
+ * not, until it faults. One page with two writers' entries would be what the kernel's page table
+ * check calls a bug. The event is ours: the sequence must not move for it.
+ */
+static int take_exclusive(struct look *l)
+{
+	struct hmmdrm_client *client = l->engine->client;
+
+	if (hmmdrm_make_exclusive(client->mm, l->addr, client, &l->exclusive))
+		return -EAGAIN;
+	l->pfn = page_to_pfn(l->exclusive);
+	l->writable = true;
+	return 0;
+}
+
+/* -EAGAIN: something changed, look again. */
+static int use(struct look *l, unsigned long entry)
+{
+	struct page *page = hmm_pfn_to_page(entry);
+	bool frame = hmmdrm_is_frame(page), writable = entry & HMM_PFN_WRITE;
+
+	if (!frame && PageAnon(page) && l->tries++ < MIGRATE_TRIES) {
+		l->tried = false;
+		return -EAGAIN;
+	}
+	if (!frame)
+		hmmdrm_count(l->engine->hd, HMMDRM_REMOTE, 1);
+	if (!frame && PageAnon(page) && writable)
+		return take_exclusive(l);
+	if (frame && (hmmdrm_frame_device(page) != l->engine->hd || (l->write && !writable))) {
+		/* Another device's, or shared after a fork: a CPU's touch settles that. */
+		int err = fixup_user_fault(l->engine->client->mm, l->addr,
+					   l->write ? FAULT_FLAG_WRITE : 0, NULL);
+
+		l->tried = false;
+		return err ? err : -EAGAIN;
+	}
+	l->pfn = frame ? hmmdrm_frame_pfn(page) : page_to_pfn(page);
+	l->writable = writable;
+	return 0;
+}
+
+static int look(struct look *l)
+{
+	struct hmmdrm_client *client = l->engine->client;
+	unsigned long entry;
+	int err = 0;
+
+	if (!l->tried)
+		err = migrate_in(l);
+	l->tried = true;
+	if (err)
+		return err;
+	l->seq = mmu_interval_read_begin(&client->notifier);
+	lock_client(client->mm);
+	err = check_vma(vma_lookup(client->mm, l->addr), l->write);
+	if (!err)
+		err = look_up(l, &entry);
+	if (!err)
+		err = use(l, entry);
+	mmap_read_unlock(client->mm);
+	return err == -EBUSY ? -EAGAIN : err;
+}
+
+/* Locking: client->lock. An entry that is there (read-only, and this is a store) is replaced. */
+static vm_fault_t insert(struct vm_fault *vmf, const struct look *l)
+{
+	vm_flags_t flags = vmf->vma->vm_flags;
+
+	if (!l->writable)
+		flags &= ~VM_WRITE;
+	if (l->write)
+		hmmdrm_engine_zap(l->engine, l->addr, l->addr + PAGE_SIZE);
+	return vmf_insert_pfn_prot(vmf->vma, vmf->address & PAGE_MASK, l->pfn,
+				   vm_get_page_prot(flags));
+}
+
+static int nothing(pte_t *pte, unsigned long addr, void *data)
+{
+	return 0;
+}
+
+static void release_exclusive(struct look *l)
+{
+	if (!l->exclusive)
+		return;
+	unlock_page(l->exclusive);
+	put_page(l->exclusive);
+	l->exclusive = NULL;
+}
+
+static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
+{
+	struct hmmdrm_client *client = l->engine->client;
+	vm_fault_t ret;
+
+	for (int i = 0; i < MAX_TRIES && !signal_pending(current); i++) {
+		int err = look(l);
+
+		if (err == -EAGAIN) {
+			cond_resched();
+			continue;
+		}
+		if (err)
+			return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGSEGV;
+		mutex_lock(&client->lock);
+		if (mmu_interval_read_retry(&client->notifier, l->seq) &&
+		    !(hmmdrm_skip_fence & HMMDRM_SKIP_SEQUENCE)) {
+			mutex_unlock(&client->lock);
+			release_exclusive(l);
+			continue;
+		}
+		ret = insert(vmf, l);
+		mutex_unlock(&client->lock);
+		release_exclusive(l);
+		hmmdrm_count(l->engine->hd, HMMDRM_DEVICE_FAULTS, 1);
+		return ret;
+	}
+	return VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t engine_fault(struct vm_fault *vmf, bool write)
+{
+	struct look l = {
+		.engine = vmf->vma->vm_private_data,
+		.addr = vmf->pgoff << PAGE_SHIFT,
+		.write = write,
+	};
+	struct mm_struct *mm = l.engine->client->mm;
+	vm_fault_t ret;
+
+	/*
+	 * Under client->lock no page table may be allocated: reclaim could come back to us
+	 * through the notifier.
+	 */
+	if (apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK, PAGE_SIZE, nothing, NULL))
+		return VM_FAULT_OOM;
+	if (!mmget_not_zero(mm))
+		return VM_FAULT_SIGBUS;
+	ret = resolve(vmf, &l);
+	mmput_async(mm);
+	return ret;
+}
+
+static vm_fault_t fault(struct vm_fault *vmf)
+{
+	return engine_fault(vmf, vmf->flags & FAULT_FLAG_WRITE);
+}
+
+static vm_fault_t pfn_mkwrite(struct vm_fault *vmf)
+{
+	vm_fault_t ret = engine_fault(vmf, true);
+
+	return ret ? ret : VM_FAULT_NOPAGE;
+}
+
+/* The offset is the address. */
+static int mremap(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+const struct vm_operations_struct hmmdrm_engine_vm_ops = {
+	.fault = fault,
+	.pfn_mkwrite = pfn_mkwrite,
+	.mremap = mremap,
+};

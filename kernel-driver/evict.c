@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Frames go home by what the device knows of them, without anybody's addresses. */
+#include <linux/highmem.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+
+#include "hmmdrm.h"
+
+#define EVICT_BATCH 16u
+#define PATIENCE_MS 10000
+
+static unsigned long home_page(struct hmmdrm_device *hd, unsigned long src)
+{
+	struct page *dpage = migrate_pfn_to_page(src), *spage;
+
+	if (!dpage || !(src & MIGRATE_PFN_MIGRATE))
+		return 0;
+	spage = alloc_page(GFP_HIGHUSER_MOVABLE);
+	if (!spage)
+		return 0;
+	lock_page(spage);
+	if (hmmdrm_copy_from_device(spage, dpage)) {
+		unlock_page(spage);
+		put_page(spage);
+		return 0;
+	}
+	hmmdrm_count(hd, HMMDRM_EVICTED, 1);
+	return migrate_pfn(page_to_pfn(spage));
+}
+
+/* Who is busy is tried last the next time. */
+static void busy(struct hmmdrm_device *hd, unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (get_page_unless_zero(page)) {
+		hmmdrm_frame_touch(page);
+		put_page(page);
+	}
+}
+
+static unsigned long evict_batch(struct hmmdrm_device *hd, unsigned int max)
+{
+	unsigned long pfn[EVICT_BATCH], src[EVICT_BATCH], dst[EVICT_BATCH], gone = 0;
+	unsigned int n = hmmdrm_frames_oldest(hd, pfn, min(max, EVICT_BATCH));
+
+	for (unsigned int i = 0; i < n; i++) {
+		migrate_device_range(&src[i], pfn[i], 1);
+		dst[i] = home_page(hd, src[i]);
+	}
+	migrate_device_pages(src, dst, n);
+	for (unsigned int i = 0; i < n; i++) {
+		bool went = dst[i] && (src[i] & MIGRATE_PFN_MIGRATE);
+
+		gone += went;
+		migrate_device_finalize(&src[i], &dst[i], 1);
+		if (!went)
+			busy(hd, pfn[i]);
+	}
+	return gone;
+}
+
+unsigned long hmmdrm_evict(struct hmmdrm_device *hd, unsigned long pages)
+{
+	unsigned long gone = 0;
+
+	for (unsigned long tried = 0; gone < pages && tried < 2 * pages; tried += EVICT_BATCH) {
+		gone += evict_batch(hd, min_t(unsigned long, pages - gone, EVICT_BATCH));
+		cond_resched();
+	}
+	return gone;
+}
+
+/* No client is left to bring anything here. */
+void hmmdrm_evict_all(void)
+{
+	for (unsigned int i = 0; i < hmmdrm_devices; i++) {
+		struct hmmdrm_device *hd = hmmdrm_device_get(i);
+		unsigned long until = jiffies + msecs_to_jiffies(PATIENCE_MS);
+
+		while (hmmdrm_frames_resident(hd) && time_before(jiffies, until))
+			if (!hmmdrm_evict(hd, hd->nr_frames))
+				schedule_timeout_uninterruptible(1);
+		if (hmmdrm_frames_resident(hd))
+			pr_warn("hmm_drm: device %u keeps %lu pages\n", i,
+				hmmdrm_frames_resident(hd));
+	}
+}

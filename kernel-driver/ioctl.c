@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Every argument is hostile until it is checked. */
+#include <drm/drm_device.h>
+#include <drm/drm_file.h>
+#include <drm/drm_ioctl.h>
+#include <drm/hmm_drm.h>
+#include <linux/delay.h>
+#include <linux/hmm.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "hmmdrm.h"
+
+#define BUSY_MS 100
+#define SNAPSHOT 512ul
+
+static int query(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct drm_hmm_query *q = data;
+	struct hmmdrm_device *hd = hmmdrm_device_get(q->device);
+
+	if (q->flags || q->pad)
+		return -EINVAL;
+	if (!hd)
+		return -ENODEV;
+	q->abi = HMM_DRM_ABI;
+	q->devices = hmmdrm_devices;
+	q->bytes = (u64)hd->nr_frames << PAGE_SHIFT;
+	q->resident = (u64)hmmdrm_frames_resident(hd) << PAGE_SHIFT;
+	q->page_bytes = PAGE_SIZE;
+	return 0;
+}
+
+static int stats(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct drm_hmm_stats *s = data;
+	struct hmmdrm_device *hd = hmmdrm_device_get(s->device);
+
+	if (s->flags)
+		return -EINVAL;
+	if (!hd)
+		return -ENODEV;
+	s->to_device = atomic64_read(&hd->stat[HMMDRM_TO_DEVICE]);
+	s->to_system = atomic64_read(&hd->stat[HMMDRM_TO_SYSTEM]);
+	s->evicted = atomic64_read(&hd->stat[HMMDRM_EVICTED]);
+	s->cpu_faults = atomic64_read(&hd->stat[HMMDRM_CPU_FAULTS]);
+	s->device_faults = atomic64_read(&hd->stat[HMMDRM_DEVICE_FAULTS]);
+	s->remote = atomic64_read(&hd->stat[HMMDRM_REMOTE]);
+	return 0;
+}
+
+static int engine_create(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct drm_hmm_engine_create *c = data;
+	struct hmmdrm_client *client = hmmdrm_client_of(file);
+	struct hmmdrm_device *hd = hmmdrm_device_get(c->device);
+
+	if (!client)
+		return -EPERM;
+	if (c->flags || c->pad)
+		return -EINVAL;
+	if (!hd)
+		return -ENODEV;
+	c->fd = hmmdrm_engine_create(client, hd);
+	return c->fd < 0 ? c->fd : 0;
+}
+
+/* Widened to whole pages. -EINVAL: empty, or it wraps. */
+static int widen(u64 addr, u64 length, unsigned long *start, unsigned long *end)
+{
+	if (!length || addr + length < addr)
+		return -EINVAL;
+	if (addr >= TASK_SIZE_MAX || length > TASK_SIZE_MAX - addr)
+		return -EFAULT;
+	*start = addr & PAGE_MASK;
+	*end = PAGE_ALIGN(addr + length);
+	return 0;
+}
+
+static int migrate_range(struct mm_struct *mm, struct hmmdrm_device *hd, unsigned long start,
+			 unsigned long end)
+{
+	int err = 0;
+
+	while (!err && start < end) {
+		struct vm_area_struct *vma;
+		unsigned long stop;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		/* By pieces: a writer of the address space must not wait for all of it. */
+		mmap_read_lock(mm);
+		vma = vma_lookup(mm, start);
+		err = vma ? 0 : -EFAULT;
+		if (!err && hd)
+			err = hmmdrm_can_migrate(vma);
+		if (!err) {
+			stop = min3(end, vma->vm_end, start + (SNAPSHOT << PAGE_SHIFT));
+			if (hd)
+				err = hmmdrm_to_device(hd, vma, start, stop, HMMDRM_ALL_HOLES);
+			else if (!(vma->vm_flags & (VM_SPECIAL | VM_HUGETLB)))
+				err = hmmdrm_to_system(vma, start, stop, NULL);
+			start = stop;
+		}
+		mmap_read_unlock(mm);
+		cond_resched();
+	}
+	return err;
+}
+
+/* What [start, start + pages) maps, without faults. */
+static int snapshot(struct hmmdrm_client *client, unsigned long start, unsigned long pages,
+		    unsigned long *entry)
+{
+	struct hmm_range range = {
+		.notifier = &client->notifier,
+		.start = start,
+		.end = start + (pages << PAGE_SHIFT),
+		.hmm_pfns = entry,
+		.dev_private_owner = &hmmdrm_owner,
+	};
+	int err;
+
+	do {
+		range.notifier_seq = mmu_interval_read_begin(&client->notifier);
+		memset(entry, 0, pages * sizeof(*entry));
+		mmap_read_lock(client->mm);
+		err = hmm_range_fault(&range);
+		mmap_read_unlock(client->mm);
+	} while (err == -EBUSY && !fatal_signal_pending(current));
+	return err;
+}
+
+static int location(unsigned long entry)
+{
+	struct page *page;
+
+	if (!(entry & HMM_PFN_VALID))
+		return DRM_HMM_NOT_POPULATED;
+	page = hmm_pfn_to_page(entry);
+	return hmmdrm_is_frame(page) ? (int)hmmdrm_frame_device(page)->index : DRM_HMM_SYSTEM;
+}
+
+static long count_at(struct hmmdrm_client *client, unsigned long start, unsigned long end,
+		     int target, unsigned long *entry)
+{
+	long n = 0;
+
+	while (start < end) {
+		unsigned long pages = min((end - start) >> PAGE_SHIFT, SNAPSHOT);
+		int err = snapshot(client, start, pages, entry);
+
+		if (err)
+			return err;
+		for (unsigned long i = 0; i < pages; i++)
+			n += location(entry[i]) == target;
+		start += pages << PAGE_SHIFT;
+		cond_resched();
+	}
+	return n;
+}
+
+/* Pages in swap, or that a device has for itself, are not collected: touch them. */
+static void fault_in(struct hmmdrm_client *client, unsigned long start, unsigned long end,
+		     unsigned long *entry)
+{
+	while (start < end) {
+		unsigned long pages = min((end - start) >> PAGE_SHIFT, SNAPSHOT);
+
+		if (snapshot(client, start, pages, entry))
+			return;
+		for (unsigned long i = 0; i < pages; i++) {
+			if (entry[i] & HMM_PFN_VALID)
+				continue;
+			mmap_read_lock(client->mm);
+			fixup_user_fault(client->mm, start + (i << PAGE_SHIFT), 0, NULL);
+			mmap_read_unlock(client->mm);
+		}
+		start += pages << PAGE_SHIFT;
+		cond_resched();
+	}
+}
+
+static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct drm_hmm_migrate *m = data;
+	struct hmmdrm_client *client = hmmdrm_client_of(file);
+	struct hmmdrm_device *hd = m->target < 0 ? NULL : hmmdrm_device_get(m->target);
+	unsigned long start, end, *entry, until = jiffies + msecs_to_jiffies(BUSY_MS);
+	int err = widen(m->addr, m->length, &start, &end);
+	long n;
+
+	if (!client)
+		return -EPERM;
+	if (m->flags || m->target < DRM_HMM_SYSTEM || (m->target >= 0 && !hd))
+		return -EINVAL;
+	if (err)
+		return err;
+	entry = kvmalloc_array(SNAPSHOT, sizeof(*entry), GFP_KERNEL);
+	if (!entry)
+		return -ENOMEM;
+	for (;;) {
+		err = migrate_range(client->mm, hd, start, end);
+		n = err ? err : count_at(client, start, end, m->target, entry);
+		/* Pages that others hold for a moment; those that are pinned stay. */
+		if (n < 0 || !hd || n >= min((end - start) >> PAGE_SHIFT, hd->nr_frames) ||
+		    time_after(jiffies, until) || signal_pending(current))
+			break;
+		fault_in(client, start, end, entry);
+		usleep_range(1000, 2000);
+	}
+	kvfree(entry);
+	if (n < 0)
+		return n;
+	m->pages = n;
+	return 0;
+}
+
+static int copy_status(const struct drm_hmm_pages *p, u64 first, const unsigned long *entry,
+		       unsigned long pages)
+{
+	for (unsigned long i = 0; i < pages; i++) {
+		struct drm_hmm_page s = { .location = location(entry[i]), .node = -1 };
+		u64 to = p->status + (first + i) * p->entry_bytes;
+
+		if (s.location == DRM_HMM_SYSTEM)
+			s.node = page_to_nid(hmm_pfn_to_page(entry[i]));
+		if (entry[i] & HMM_PFN_WRITE)
+			s.flags |= DRM_HMM_PAGE_WRITABLE;
+		if (copy_to_user(u64_to_user_ptr(to), &s,
+				 min_t(size_t, sizeof(s), p->entry_bytes)))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static int pages(struct drm_device *drm, void *data, struct drm_file *file)
+{
+	struct drm_hmm_pages *p = data;
+	struct hmmdrm_client *client = hmmdrm_client_of(file);
+	unsigned long start, end, *entry;
+	int err;
+
+	if (!client)
+		return -EPERM;
+	if (p->flags || p->entry_bytes < sizeof(struct drm_hmm_page) || p->entry_bytes > PAGE_SIZE ||
+	    p->pages > TASK_SIZE_MAX >> PAGE_SHIFT)
+		return -EINVAL;
+	err = widen(p->addr, p->pages << PAGE_SHIFT, &start, &end);
+	if (err)
+		return err;
+	end = start + (p->pages << PAGE_SHIFT);
+	entry = kvmalloc_array(SNAPSHOT, sizeof(*entry), GFP_KERNEL);
+	if (!entry)
+		return -ENOMEM;
+	for (u64 done = 0; !err && done < p->pages;) {
+		unsigned long n = min_t(u64, p->pages - done, SNAPSHOT);
+
+		err = snapshot(client, start + (done << PAGE_SHIFT), n, entry);
+		if (!err)
+			err = copy_status(p, done, entry, n);
+		done += n;
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+	}
+	kvfree(entry);
+	return err;
+}
+
+const struct drm_ioctl_desc hmmdrm_ioctls[] = {
+	DRM_IOCTL_DEF_DRV(HMM_QUERY, query, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(HMM_MIGRATE, migrate, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(HMM_PAGES, pages, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(HMM_ENGINE_CREATE, engine_create, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(HMM_STATS, stats, DRM_RENDER_ALLOW),
+};
+
+const int hmmdrm_nr_ioctls = ARRAY_SIZE(hmmdrm_ioctls);

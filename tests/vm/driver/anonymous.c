@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MIT
+/* Anonymous pages on a device of the driver: life, death, and what a process does meanwhile. */
+#include "engine.h"
+
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define DEVICE_BYTES (16 * MIB) /* as the module is loaded */
+
+static bool all(const char *p, size_t n, int value)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i] != (char)value)
+			return false;
+	return true;
+}
+
+static void query(void)
+{
+	struct drm_hmm_query q = { 0 };
+
+	CU_ASSERT_EQUAL(ioctl(node, DRM_IOCTL_HMM_QUERY, &q), 0);
+	CU_ASSERT_EQUAL(q.abi, HMM_DRM_ABI);
+	CU_ASSERT_EQUAL(q.devices, 2);
+	CU_ASSERT_EQUAL(q.bytes, DEVICE_BYTES);
+	CU_ASSERT_EQUAL(q.resident, 0);
+}
+
+static void one_page(void)
+{
+	char *p = map_anonymous(PAGE);
+	struct engine e;
+	uint64_t value = 0;
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, PAGE), 0);
+	p[5] = 42;
+	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, 0), 1);
+	CU_ASSERT_EQUAL(where(p), 0);
+	CU_ASSERT_EQUAL(resident(0), PAGE);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + 5, 1, &value), 0);
+	CU_ASSERT_EQUAL(value, 42);
+	CU_ASSERT_EQUAL(where(p), 0);
+	value = 43;
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p + 5, 1, &value), 0);
+	CU_ASSERT_EQUAL(where(p), 0);
+	/* The CPU touches it. */
+	CU_ASSERT_EQUAL(p[5], 43);
+	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
+	CU_ASSERT_EQUAL(resident(0), 0);
+	/* The device touches it. */
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + 5, 1, &value), 0);
+	CU_ASSERT_EQUAL(where(p), 0);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, 1), 1);
+	CU_ASSERT_EQUAL(where(p), 1);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, DRM_HMM_SYSTEM), 1);
+	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
+	CU_ASSERT_EQUAL(p[5], 43);
+	engine_end(&e);
+	munmap(p, PAGE);
+}
+
+static void many_pages(void)
+{
+	char *p = map_anonymous(4 * MIB);
+
+	memset(p, 7, 4 * MIB);
+	CU_ASSERT_EQUAL(migrate(p, 4 * MIB, 0), 1024);
+	CU_ASSERT_EQUAL(resident(0), 4 * MIB);
+	CU_ASSERT(all(p, 2 * MIB, 7));
+	CU_ASSERT_EQUAL(resident(0), 2 * MIB);
+	CU_ASSERT_EQUAL(migrate(p, 4 * MIB, DRM_HMM_SYSTEM), 1024);
+	CU_ASSERT(all(p, 4 * MIB, 7));
+	/* Never touched. */
+	CU_ASSERT_EQUAL(madvise(p, 4 * MIB, MADV_DONTNEED), 0);
+	CU_ASSERT_EQUAL(migrate(p, 4 * MIB, DRM_HMM_SYSTEM), 0);
+	CU_ASSERT_EQUAL(migrate(p, 4 * MIB, 0), 1024);
+	CU_ASSERT(all(p, 4 * MIB, 0));
+	munmap(p, 4 * MIB);
+	CU_ASSERT_EQUAL(resident(0), 0);
+}
+
+static void mappings(void)
+{
+	char *p = map_anonymous(2 * MIB), *q;
+
+	memset(p, 9, 2 * MIB);
+	CU_ASSERT_EQUAL(migrate(p, 2 * MIB, 0), 512);
+	madvise(p, MIB, MADV_DONTNEED);
+	CU_ASSERT_EQUAL(resident(0), MIB);
+	CU_ASSERT(all(p, MIB, 0) && all(p + MIB, MIB, 9));
+	CU_ASSERT(migrate(p, 2 * MIB, 0) == 512);
+	q = mremap(p, 2 * MIB, 4 * MIB, MREMAP_MAYMOVE);
+	CU_ASSERT_FATAL(q != MAP_FAILED);
+	CU_ASSERT_EQUAL(where(q + MIB), 0);
+	CU_ASSERT(all(q, MIB, 0) && all(q + MIB, MIB, 9) && all(q + 2 * MIB, 2 * MIB, 0));
+	CU_ASSERT_EQUAL(migrate(q, MIB, 0), 256);
+	CU_ASSERT_EQUAL(mprotect(q, MIB, PROT_READ), 0);
+	CU_ASSERT(all(q, MIB, 0));
+	munmap(q, 4 * MIB);
+	CU_ASSERT_EQUAL(resident(0), 0);
+}
+
+static void forks(void)
+{
+	char *p = map_anonymous(MIB);
+	int status, pid;
+
+	memset(p, 5, MIB);
+	CU_ASSERT_EQUAL(migrate(p, MIB, 0), 256);
+	pid = fork();
+	if (!pid) {
+		if (migrate(p, PAGE, 0) != -EPERM)
+			_exit(1);
+		if (!all(p, MIB / 2, 5))
+			_exit(2);
+		memset(p, 6, MIB);
+		_exit(!all(p, MIB, 6));
+	}
+	waitpid(pid, &status, 0);
+	CU_ASSERT_EQUAL(status, 0);
+	CU_ASSERT(all(p, MIB, 5));
+	munmap(p, MIB);
+	CU_ASSERT_EQUAL(resident(0), 0);
+}
+
+static void eviction(void)
+{
+	size_t n = 3 * DEVICE_BYTES;
+	char *p = map_anonymous(n);
+	struct engine e;
+	uint64_t value;
+	long got;
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, n), 0);
+	for (size_t i = 0; i < n; i += PAGE)
+		p[i] = (char)(i / PAGE);
+	got = migrate(p, n, 0);
+	CU_ASSERT(got > 0 && got <= (long)(DEVICE_BYTES / PAGE));
+	for (size_t i = 0; i < n; i += 16 * PAGE) {
+		CU_ASSERT_EQUAL_FATAL(engine_do(&e, ENGINE_LOAD, p + i, 1, &value), 0);
+		CU_ASSERT_EQUAL(value, (unsigned char)(i / PAGE));
+	}
+	for (size_t i = 0; i < n; i += PAGE)
+		CU_ASSERT_EQUAL_FATAL(p[i], (char)(i / PAGE));
+	engine_end(&e);
+	munmap(p, n);
+	CU_ASSERT_EQUAL(resident(0), 0);
+}
+
+static void remote(void)
+{
+	char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct engine e;
+	uint64_t value = 0;
+
+	p[0] = 3;
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, PAGE), 0);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, 0), -EOPNOTSUPP);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p, 1, &value), 0);
+	CU_ASSERT_EQUAL(value, 3);
+	value = 4;
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, &value), 0);
+	CU_ASSERT_EQUAL(p[0], 4);
+	engine_end(&e);
+	munmap(p, PAGE);
+}
+
+static void invalid_accesses(void)
+{
+	char *p = map_anonymous(2 * PAGE);
+	struct engine e;
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, 2 * PAGE), 0);
+	p[0] = 1;
+	munmap(p + PAGE, PAGE);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + PAGE, 1, NULL), -SIGSEGV);
+	munmap(e.shared, PAGE);
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, PAGE), 0);
+	mprotect(p, PAGE, PROT_READ);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p, 1, NULL), 0);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, NULL), -SIGSEGV);
+	munmap(e.shared, PAGE);
+	CU_ASSERT_EQUAL(p[0], 1);
+	munmap(p, PAGE);
+}
+
+static void wrong_arguments(void)
+{
+	struct drm_hmm_migrate m = { 0 };
+	struct drm_hmm_pages g = { 0 };
+	struct drm_hmm_engine_create c = { .device = 9 };
+	char *p = map_anonymous(2 * PAGE);
+
+	CU_ASSERT_EQUAL(migrate(p, 0, 0), -EINVAL);
+	CU_ASSERT_EQUAL(migrate(p, SIZE_MAX, 0), -EINVAL);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, 2), -EINVAL);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, -2), -EINVAL);
+	CU_ASSERT_EQUAL(migrate((void *)(1ul << 62), PAGE, 0), -EFAULT);
+	munmap(p + PAGE, PAGE);
+	CU_ASSERT_EQUAL(migrate(p, 2 * PAGE, 0), -EFAULT);
+	m = (struct drm_hmm_migrate){ .addr = (uintptr_t)p, .length = PAGE, .flags = 1 };
+	CU_ASSERT(ioctl(node, DRM_IOCTL_HMM_MIGRATE, &m) == -1 && errno == EINVAL);
+	g = (struct drm_hmm_pages){ .addr = (uintptr_t)p, .pages = 1, .entry_bytes = 16 };
+	CU_ASSERT(ioctl(node, DRM_IOCTL_HMM_PAGES, &g) == -1 && errno == EFAULT);
+	CU_ASSERT(ioctl(node, DRM_IOCTL_HMM_ENGINE_CREATE, &c) == -1 && errno == ENODEV);
+	/* A client cannot be its own engine. */
+	c = (struct drm_hmm_engine_create){ 0 };
+	CU_ASSERT_EQUAL(ioctl(node, DRM_IOCTL_HMM_ENGINE_CREATE, &c), 0);
+	CU_ASSERT(mmap(p, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, c.fd, (off_t)(uintptr_t)p) ==
+			  MAP_FAILED &&
+		  errno == EPERM);
+	close(c.fd);
+}
+
+int main(void)
+{
+	unsigned int failures;
+	CU_pSuite s;
+
+	if (client_open() || CU_initialize_registry())
+		return 1;
+	s = CU_add_suite("anonymous pages", NULL, NULL);
+	CU_add_test(s, "query", query);
+	CU_add_test(s, "one page's life", one_page);
+	CU_add_test(s, "many pages", many_pages);
+	CU_add_test(s, "munmap, MADV_DONTNEED, mremap, mprotect", mappings);
+	CU_add_test(s, "fork", forks);
+	CU_add_test(s, "three times the device's memory", eviction);
+	CU_add_test(s, "shared memory is mapped remotely", remote);
+	CU_add_test(s, "accesses that cannot be", invalid_accesses);
+	CU_add_test(s, "wrong arguments", wrong_arguments);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures();
+	CU_cleanup_registry();
+	return failures ? 1 : 0;
+}

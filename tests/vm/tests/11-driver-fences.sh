@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The race test fails when a fence is left out: 2, the revocation of the engines' entries before
+# a page changes; 16, the look at the notifier's sequence before an entry is made.
+set -euo pipefail
+for fence in 2 16; do
+	insmod "$HMM_MODULES/hmm_drm.ko" devices=2 mib=16 skip_fence=$fence
+	seen=
+	for _ in 1 2 3 4 5 6; do
+		"$HMM_BUILD/bin/driver_race" $((2 * HMM_TEST_SCALE)) 2 || { seen=1; break; }
+	done
+	[ -n "$seen" ] || { echo "without fence $fence nothing was lost"; exit 1; }
+	rmmod hmm_drm
+done
