@@ -161,6 +161,7 @@ void hmmdrm_engine_unbind(struct hmmdrm_engine *engine)
 {
 	mutex_lock(&engine->client->lock);
 	list_del(&engine->link);
+	engine->mapping = NULL;
 	mutex_unlock(&engine->client->lock);
 	mutex_lock(&hmmdrm_mms_lock);
 	list_del(&engine->node);

@@ -22,6 +22,8 @@
 void hmmdrm_engine_zap(struct hmmdrm_engine *engine, unsigned long start, unsigned long end)
 {
 	lockdep_assert_held(&engine->client->lock);
+	if (!engine->mapping)
+		return;
 	start &= PAGE_MASK;
 	lockdep_off();
 	unmap_mapping_pages(engine->mapping, start >> PAGE_SHIFT,
@@ -45,14 +47,27 @@ static int engine_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
+static void engine_free(struct kref *ref)
+{
+	struct hmmdrm_engine *engine = container_of(ref, struct hmmdrm_engine, ref);
+	struct hmmdrm_client *client = engine->client;
+
+	kfree(engine);
+	hmmdrm_client_put(client);
+}
+
+void hmmdrm_engine_put(struct hmmdrm_engine *engine)
+{
+	kref_put(&engine->ref, engine_free);
+}
+
+/* No mapping of it is left: a mapping holds the file. */
 static int engine_release(struct inode *inode, struct file *file)
 {
 	struct hmmdrm_engine *engine = file->private_data;
-	struct hmmdrm_client *client = engine->client;
 
 	hmmdrm_engine_unbind(engine);
-	kfree(engine);
-	hmmdrm_client_put(client);
+	hmmdrm_engine_put(engine);
 	return 0;
 }
 
@@ -83,6 +98,7 @@ int hmmdrm_engine_create(struct hmmdrm_client *client, struct hmmdrm_device *hd)
 		kfree(engine);
 		return PTR_ERR(file);
 	}
+	kref_init(&engine->ref);
 	engine->client = client;
 	engine->hd = hd;
 	engine->mapping = file->f_mapping;

@@ -8,6 +8,8 @@
  * fixed: an engine's mm is never a client's, and nobody takes an engine's mmap_lock from a
  * client's side.
  */
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/hmm.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -16,6 +18,7 @@
 
 #include "compat.h"
 #include "hmmdrm.h"
+#include "hmmfs/hmmfs.h"
 
 #define MAX_TRIES     100 /* then signals are looked at, and the access is made again */
 #define MIGRATE_TRIES 4 /* of a page that others hold, or that is in swap */
@@ -24,6 +27,7 @@ struct look {
 	struct hmmdrm_engine *engine;
 	unsigned long addr, seq, pfn;
 	struct page *exclusive; /* locked and referenced, until its entry is made */
+	struct folio *file; /* a file's frame: likewise */
 	unsigned int tries;
 	bool write, writable, tried;
 };
@@ -40,6 +44,60 @@ static int check_vma(const struct vm_area_struct *vma, bool write)
 	return vma->vm_flags & (VM_IO | VM_PFNMAP) ? -EFAULT : 0;
 }
 
+static bool is_hmmfs(const struct vm_area_struct *vma)
+{
+	return vma->vm_file && (vma->vm_flags & VM_SHARED) && hmmfs_mapping(vma->vm_file->f_mapping);
+}
+
+/* A page of a file, and what follows it. Locking: lets go of the client's mmap_lock. */
+static int file_in(struct look *l, struct vm_area_struct *vma)
+{
+	struct file *file = get_file(vma->vm_file);
+	pgoff_t index = linear_page_index(vma, l->addr);
+	unsigned long pages = min_t(unsigned long, HMMDRM_FAULT_PAGES,
+				    (vma->vm_end - l->addr) >> PAGE_SHIFT);
+	long n;
+
+	mmap_read_unlock(l->engine->client->mm);
+	n = hmmfs_to_device(file->f_mapping, index, pages, l->engine->hd);
+	fput(file);
+	return n == -EFAULT ? n : 0;
+}
+
+/*
+ * A frame of the page cache, locked so that it stays one. Every client that maps the file finds
+ * the same. A store makes it dirty first: writeback takes that state under the same lock.
+ */
+static int look_up_file(struct look *l, struct vm_area_struct *vma)
+{
+	struct file *file = vma->vm_file;
+	struct folio *folio = hmmfs_get_device_folio(file->f_mapping, linear_page_index(vma, l->addr));
+
+	if (folio && hmmdrm_frame_device(&folio->page) != l->engine->hd) {
+		folio_unlock(folio);
+		folio_put(folio);
+		folio = NULL;
+	}
+	if (!folio) {
+		l->tried = false;
+		return -EAGAIN;
+	}
+	if (hmmdrm_rmap_add(&folio->page, l->engine, l->addr)) {
+		folio_unlock(folio);
+		folio_put(folio);
+		return -ENOMEM;
+	}
+	if (l->write) {
+		hmmfs_device_dirty(folio);
+		file_update_time(file);
+	}
+	hmmdrm_frame_touch(&folio->page);
+	l->file = folio;
+	l->pfn = hmmdrm_frame_pfn(&folio->page);
+	l->writable = l->write;
+	return 0;
+}
+
 /* The page and its populated neighbours to the device. That it cannot is no error. */
 static int migrate_in(struct look *l)
 {
@@ -51,6 +109,8 @@ static int migrate_in(struct look *l)
 	lock_client(mm);
 	vma = vma_lookup(mm, l->addr);
 	err = check_vma(vma, l->write);
+	if (!err && is_hmmfs(vma))
+		return file_in(l, vma);
 	if (!err && vma_is_anonymous(vma) && !hmmdrm_can_migrate(vma))
 		hmmdrm_to_device(l->engine->hd, vma, max(l->addr & ~(bytes - 1), vma->vm_start),
 				 min((l->addr & ~(bytes - 1)) + bytes, vma->vm_end), l->addr);
@@ -121,6 +181,7 @@ static int use(struct look *l, unsigned long entry)
 static int look(struct look *l)
 {
 	struct hmmdrm_client *client = l->engine->client;
+	struct vm_area_struct *vma;
 	unsigned long entry;
 	int err = 0;
 
@@ -131,11 +192,14 @@ static int look(struct look *l)
 		return err;
 	l->seq = mmu_interval_read_begin(&client->notifier);
 	lock_client(client->mm);
-	err = check_vma(vma_lookup(client->mm, l->addr), l->write);
-	if (!err)
+	vma = vma_lookup(client->mm, l->addr);
+	err = check_vma(vma, l->write);
+	if (!err && is_hmmfs(vma)) {
+		err = look_up_file(l, vma);
+	} else if (!err) {
 		err = look_up(l, &entry);
-	if (!err)
-		err = use(l, entry);
+		err = err ? err : use(l, entry);
+	}
 	mmap_read_unlock(client->mm);
 	return err == -EBUSY ? -EAGAIN : err;
 }
@@ -158,13 +222,18 @@ static int nothing(pte_t *pte, unsigned long addr, void *data)
 	return 0;
 }
 
-static void release_exclusive(struct look *l)
+static void release_page(struct look *l)
 {
-	if (!l->exclusive)
-		return;
-	unlock_page(l->exclusive);
-	put_page(l->exclusive);
+	if (l->exclusive) {
+		unlock_page(l->exclusive);
+		put_page(l->exclusive);
+	}
+	if (l->file) {
+		folio_unlock(l->file);
+		folio_put(l->file);
+	}
 	l->exclusive = NULL;
+	l->file = NULL;
 }
 
 static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
@@ -185,12 +254,12 @@ static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
 		if (mmu_interval_read_retry(&client->notifier, l->seq) &&
 		    !(hmmdrm_skip_fence & HMMDRM_SKIP_SEQUENCE)) {
 			mutex_unlock(&client->lock);
-			release_exclusive(l);
+			release_page(l);
 			continue;
 		}
 		ret = insert(vmf, l);
 		mutex_unlock(&client->lock);
-		release_exclusive(l);
+		release_page(l);
 		hmmdrm_count(l->engine->hd, HMMDRM_DEVICE_FAULTS, 1);
 		return ret;
 	}

@@ -7,6 +7,7 @@
 #include <linux/sched/signal.h>
 
 #include "hmmdrm.h"
+#include "hmmfs/hmmfs.h"
 
 #define EVICT_BATCH 16u
 #define PATIENCE_MS 10000
@@ -41,12 +42,28 @@ static void busy(struct hmmdrm_device *hd, unsigned long pfn)
 	}
 }
 
+/* A guess without a lock; hmmfs looks again. */
+static bool is_file_frame(unsigned long pfn)
+{
+	unsigned long mapping = (unsigned long)READ_ONCE(pfn_to_page(pfn)->mapping);
+
+	return mapping && !(mapping & PAGE_MAPPING_FLAGS);
+}
+
 static unsigned long evict_batch(struct hmmdrm_device *hd, unsigned int max)
 {
 	unsigned long pfn[EVICT_BATCH], src[EVICT_BATCH], dst[EVICT_BATCH], gone = 0;
 	unsigned int n = hmmdrm_frames_oldest(hd, pfn, min(max, EVICT_BATCH));
 
 	for (unsigned int i = 0; i < n; i++) {
+		src[i] = dst[i] = 0;
+		if (is_file_frame(pfn[i])) {
+			if (!hmmfs_evict_frame(pfn_to_page(pfn[i]))) {
+				hmmdrm_count(hd, HMMDRM_EVICTED, 1);
+				gone++;
+			}
+			continue;
+		}
 		migrate_device_range(&src[i], pfn[i], 1);
 		dst[i] = home_page(hd, src[i]);
 	}

@@ -45,6 +45,7 @@ static void frame_freed(hmmdrm_freed_t *freed)
 	struct hmmdrm_device *hd = hmmdrm_frame_device(page);
 	unsigned long flags;
 
+	WARN_ON_ONCE(!list_empty(&hd->frames[frame_of(hd, page)].rmap));
 	spin_lock_irqsave(&hd->lock, flags);
 	list_move(&hd->frames[frame_of(hd, page)].link, &hd->free);
 	hd->nr_free++;
@@ -88,8 +89,10 @@ int hmmdrm_frames_init(struct hmmdrm_device *hd)
 		return PTR_ERR(mapped);
 	}
 	hd->first_pfn = PHYS_PFN(res->start);
-	for (unsigned long i = 0; i < hd->nr_frames; i++)
+	for (unsigned long i = 0; i < hd->nr_frames; i++) {
+		INIT_LIST_HEAD(&hd->frames[i].rmap);
 		list_add_tail(&hd->frames[i].link, &hd->free);
+	}
 	hd->nr_free = hd->nr_frames;
 	return 0;
 }
@@ -170,6 +173,13 @@ unsigned long hmmdrm_frame_pfn(struct page *dpage)
 	struct hmmdrm_device *hd = hmmdrm_frame_device(dpage);
 
 	return hd->ops->frame_pfn(hd, frame_of(hd, dpage));
+}
+
+struct list_head *hmmdrm_frame_rmap(struct page *dpage)
+{
+	struct hmmdrm_device *hd = hmmdrm_frame_device(dpage);
+
+	return &hd->frames[frame_of(hd, dpage)].rmap;
 }
 
 /* The caller holds a reference or knows the page mapped, so it is on the LRU. */

@@ -5,7 +5,7 @@
  * Locks, outermost first; the kernel's own in brackets:
  *   [an engine's mmap_lock or VMA lock]
  *   [its client's mmap_lock]	taken nested: an engine's mm is never a client's
- *   [page locks of a migration]
+ *   [page locks of a migration; a folio's lock in hmmfs]
  *   client->lock		the engine's page table against the notifier's sequence
  *   [the engine mapping's i_mmap_rwsem, page table locks]
  *   hmmdrm_mms_lock		leaf
@@ -45,6 +45,7 @@ enum hmmdrm_stat {
 
 struct hmmdrm_frame {
 	struct list_head link; /* hd->free or hd->lru */
+	struct list_head rmap; /* rmap.c; of a file's frame */
 };
 
 struct hmmdrm_device {
@@ -71,12 +72,13 @@ struct hmmdrm_client {
 	struct list_head node; /* of all; locking: hmmdrm_mms_lock */
 };
 
-/* One for each DRM_IOCTL_HMM_ENGINE_CREATE; lives as long as its descriptor. */
+/* One for each DRM_IOCTL_HMM_ENGINE_CREATE; closed with its descriptor. */
 struct hmmdrm_engine {
-	struct hmmdrm_client *client;
+	struct kref ref;
+	struct hmmdrm_client *client; /* referenced */
 	struct hmmdrm_device *hd;
 	struct mm_struct *mm; /* grabbed by the first mmap; locking: hmmdrm_mms_lock */
-	struct address_space *mapping;
+	struct address_space *mapping; /* NULL when it is closed; locking: client->lock */
 	struct list_head link; /* client->engines */
 	struct list_head node; /* of all; locking: hmmdrm_mms_lock */
 };
@@ -110,6 +112,13 @@ void hmmdrm_frame_touch(struct page *dpage);
 unsigned int hmmdrm_frames_oldest(struct hmmdrm_device *hd, unsigned long *pfn, unsigned int max);
 unsigned long hmmdrm_frames_resident(struct hmmdrm_device *hd);
 
+struct list_head *hmmdrm_frame_rmap(struct page *dpage);
+
+/* rmap.c: the engines that map a frame of a file. Locking: the frame's folio. */
+int hmmdrm_rmap_add(struct page *dpage, struct hmmdrm_engine *engine, unsigned long addr);
+void hmmdrm_frame_revoke(struct page *dpage);
+void hmmdrm_frame_write_protect(struct page *dpage);
+
 /* evict.c: how many frames came free. */
 unsigned long hmmdrm_evict(struct hmmdrm_device *hd, unsigned long pages);
 void hmmdrm_evict_all(void);
@@ -137,6 +146,7 @@ void hmmdrm_engine_unbind(struct hmmdrm_engine *engine);
 void hmmdrm_engine_link(struct hmmdrm_engine *engine);
 
 /* engine.c */
+void hmmdrm_engine_put(struct hmmdrm_engine *engine);
 int hmmdrm_engine_create(struct hmmdrm_client *client, struct hmmdrm_device *hd);
 /* No engine page table entry of [start, end) when it returns. Locking: client->lock. */
 void hmmdrm_engine_zap(struct hmmdrm_engine *engine, unsigned long start, unsigned long end);
@@ -149,8 +159,11 @@ extern const struct drm_ioctl_desc hmmdrm_ioctls[];
 extern const int hmmdrm_nr_ioctls;
 
 /* main.c: fences left out, for the tests that must be seen to fail. */
+#define HMMDRM_SKIP_PROTECT 1u
 #define HMMDRM_SKIP_REVOKE 2u
+#define HMMDRM_SKIP_UPTODATE 4u
 #define HMMDRM_SKIP_SEQUENCE 16u
+#define HMMDRM_SKIP_UNMAP 32u
 #ifdef HMMDRM_SELFTEST
 extern unsigned int hmmdrm_skip_fence;
 #else

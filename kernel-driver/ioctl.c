@@ -5,14 +5,18 @@
 #include <drm/drm_ioctl.h>
 #include <drm/hmm_drm.h>
 #include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/hmm.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "hmmdrm.h"
+#include "hmmfs/hmmfs.h"
 
 #define BUSY_MS 100
 #define SNAPSHOT 512ul
@@ -80,6 +84,28 @@ static int widen(u64 addr, u64 length, unsigned long *start, unsigned long *end)
 	return 0;
 }
 
+static bool is_hmmfs(const struct vm_area_struct *vma)
+{
+	return vma->vm_file && (vma->vm_flags & VM_SHARED) && hmmfs_mapping(vma->vm_file->f_mapping);
+}
+
+/* Pages of a file. Locking: lets go of mmap_lock meanwhile, for they may have to be read. */
+static int migrate_file(struct mm_struct *mm, struct vm_area_struct *vma, struct hmmdrm_device *hd,
+			unsigned long start, unsigned long stop)
+{
+	struct file *file = get_file(vma->vm_file);
+	pgoff_t index = linear_page_index(vma, start);
+	unsigned long pages = (stop - start) >> PAGE_SHIFT;
+	long n;
+
+	mmap_read_unlock(mm);
+	n = hd ? hmmfs_to_device(file->f_mapping, index, pages, hd) :
+		 hmmfs_to_system(file->f_mapping, index, pages);
+	fput(file);
+	mmap_read_lock(mm);
+	return n < 0 ? n : 0;
+}
+
 static int migrate_range(struct mm_struct *mm, struct hmmdrm_device *hd, unsigned long start,
 			 unsigned long end)
 {
@@ -95,11 +121,13 @@ static int migrate_range(struct mm_struct *mm, struct hmmdrm_device *hd, unsigne
 		mmap_read_lock(mm);
 		vma = vma_lookup(mm, start);
 		err = vma ? 0 : -EFAULT;
-		if (!err && hd)
+		if (!err && hd && !is_hmmfs(vma))
 			err = hmmdrm_can_migrate(vma);
 		if (!err) {
 			stop = min3(end, vma->vm_end, start + (SNAPSHOT << PAGE_SHIFT));
-			if (hd)
+			if (is_hmmfs(vma))
+				err = migrate_file(mm, vma, hd, start, stop);
+			else if (hd)
 				err = hmmdrm_to_device(hd, vma, start, stop, HMMDRM_ALL_HOLES);
 			else if (!(vma->vm_flags & (VM_SPECIAL | VM_HUGETLB)))
 				err = hmmdrm_to_system(vma, start, stop, NULL);
@@ -109,6 +137,25 @@ static int migrate_range(struct mm_struct *mm, struct hmmdrm_device *hd, unsigne
 		cond_resched();
 	}
 	return err;
+}
+
+/* A file's frames are in no page table. Locking: mmap_lock. */
+static void add_file_pages(struct mm_struct *mm, unsigned long start, unsigned long pages,
+			   unsigned long *entry)
+{
+	for (unsigned long i = 0; i < pages; i++) {
+		struct vm_area_struct *vma = vma_lookup(mm, start + (i << PAGE_SHIFT));
+		struct folio *folio;
+
+		if (!vma || !is_hmmfs(vma) || entry[i] & HMM_PFN_VALID)
+			continue;
+		folio = filemap_get_folio(vma->vm_file->f_mapping,
+					  linear_page_index(vma, start + (i << PAGE_SHIFT)));
+		if (IS_ERR(folio))
+			continue;
+		entry[i] = folio_pfn(folio) | HMM_PFN_VALID;
+		folio_put(folio);
+	}
 }
 
 /* What [start, start + pages) maps, without faults. */
@@ -129,6 +176,8 @@ static int snapshot(struct hmmdrm_client *client, unsigned long start, unsigned 
 		memset(entry, 0, pages * sizeof(*entry));
 		mmap_read_lock(client->mm);
 		err = hmm_range_fault(&range);
+		if (!err)
+			add_file_pages(client->mm, start, pages, entry);
 		mmap_read_unlock(client->mm);
 	} while (err == -EBUSY && !fatal_signal_pending(current));
 	return err;
@@ -173,7 +222,7 @@ static void fault_in(struct hmmdrm_client *client, unsigned long start, unsigned
 		if (snapshot(client, start, pages, entry))
 			return;
 		for (unsigned long i = 0; i < pages; i++) {
-			if (entry[i] & HMM_PFN_VALID)
+			if (entry[i] & (HMM_PFN_VALID | HMM_PFN_ERROR))
 				continue;
 			mmap_read_lock(client->mm);
 			fixup_user_fault(client->mm, start + (i << PAGE_SHIFT), 0, NULL);
@@ -226,6 +275,8 @@ static int copy_status(const struct drm_hmm_pages *p, u64 first, const unsigned 
 		struct drm_hmm_page s = { .location = location(entry[i]), .node = -1 };
 		u64 to = p->status + (first + i) * p->entry_bytes;
 
+		if (entry[i] & HMM_PFN_ERROR)
+			return -EFAULT;
 		if (s.location == DRM_HMM_SYSTEM)
 			s.node = page_to_nid(hmm_pfn_to_page(entry[i]));
 		if (entry[i] & HMM_PFN_WRITE)

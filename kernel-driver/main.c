@@ -9,6 +9,7 @@
 
 #include "compat.h"
 #include "hmmdrm.h"
+#include "hmmfs/hmmfs.h"
 
 static unsigned int devices = 1;
 module_param(devices, uint, 0444);
@@ -83,18 +84,25 @@ static int __init hmmdrm_init(void)
 	err = hmmdrm_devices_init(devices, mib * SZ_1M);
 	if (err)
 		return err;
-	err = register_node();
+	err = hmmfs_init();
 	if (err)
-		hmmdrm_devices_exit();
+		goto devices;
+	err = register_node();
+	if (!err)
+		return 0;
+	hmmfs_exit();
+devices:
+	hmmdrm_devices_exit();
 	return err;
 }
 
-/* Nobody has the node open, so the last close has brought everything home. */
+/* Nobody has the node open or hmmfs mounted, so the last close has brought everything home. */
 static void __exit hmmdrm_exit(void)
 {
 	drm_dev_unregister(drm);
 	drm_dev_put(drm);
 	platform_device_unregister(platform);
+	hmmfs_exit();
 	hmmdrm_evict_all();
 	hmmdrm_devices_exit();
 }

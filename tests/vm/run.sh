@@ -93,7 +93,7 @@ boot() {
 		-device virtio-9p-pci,fsdev=host,mount_tag=host \
 		-fsdev local,id=run,path="$run/shared",security_model=none \
 		-device virtio-9p-pci,fsdev=run,mount_tag=run \
-		</dev/null 2>"$run/qemu.err" | tr -d '\r' >"$run/console" &
+		</dev/null 2>"$run/qemu.err" | stdbuf -o0 tr -d '\r' >"$run/console" &
 	wait $! || true
 }
 

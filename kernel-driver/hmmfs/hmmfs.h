@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * hmmfs: a stackable filesystem whose page cache holds pages of the system and frames of
+ * devices. A frame in the page cache is never uptodate, has PG_private, and no entry in any
+ * client's page table: generic code asks ->read_folio for it, and there it comes home.
+ *
+ * Locks, outermost first:
+ *   inode lock, mapping's invalidate_lock (shared and by trylock to go to a device)
+ *   folio lock
+ *   hmmfs_inode.lower_lock, the lower filesystem's
+ */
+#ifndef HMMFS_H
+#define HMMFS_H
+
+#include <linux/fs.h>
+#include <linux/pagemap.h>
+
+struct hmmdrm_device;
+
+struct hmmfs_sb {
+	struct vfsmount *mnt; /* of the lower filesystem, a private clone */
+	const struct cred *cred; /* the mounter's: all lower I/O is done with it */
+};
+
+struct hmmfs_inode {
+	struct inode vfs;
+	struct inode *lower;
+	struct dentry *lower_dentry; /* a name that the lower file had when it was looked up */
+	struct file *lower_file; /* of a regular file, opened once; locking: lower_lock */
+	struct mutex lower_lock;
+};
+
+static inline struct hmmfs_inode *hmmfs_i(const struct inode *inode)
+{
+	return container_of(inode, struct hmmfs_inode, vfs);
+}
+
+static inline struct hmmfs_sb *hmmfs_sb(const struct super_block *sb)
+{
+	return sb->s_fs_info;
+}
+
+static inline struct dentry *hmmfs_lower_dentry(const struct dentry *dentry)
+{
+	return dentry->d_fsdata;
+}
+
+/* What PG_private says of a folio. */
+#define HMMFS_LEAVING ((void *)1) /* on its way to a device: nobody may free or move it */
+#define HMMFS_DEVICE  ((void *)2)
+
+/* super.c */
+int hmmfs_init(void);
+void hmmfs_exit(void);
+
+/* inode.c, dir.c, file.c */
+struct inode *hmmfs_iget(struct super_block *sb, struct dentry *lower);
+int hmmfs_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr);
+int hmmfs_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat, u32 mask,
+		  unsigned int flags);
+extern const struct inode_operations hmmfs_dir_iops, hmmfs_file_iops;
+extern const struct file_operations hmmfs_dir_fops, hmmfs_file_fops;
+struct file *hmmfs_lower_file(struct inode *inode);
+
+/* aops.c, writeback.c */
+extern const struct address_space_operations hmmfs_aops;
+int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wbc);
+int hmmfs_bounce_init(void);
+void hmmfs_bounce_exit(void);
+
+/*
+ * migrate.c. hmmfs_home() : @folio is a frame, locked and referenced by the caller, and stays so;
+ * 0: the page of the system has its place, -EAGAIN: somebody else holds it too.
+ */
+bool hmmfs_is_frame(const struct folio *folio);
+int hmmfs_home(struct folio *folio);
+int hmmfs_to_system(struct address_space *mapping, pgoff_t index, unsigned long pages);
+bool hmmfs_mapping(const struct address_space *mapping);
+/* How many pages are on the device, or -errno. May sleep; no locks held. */
+long hmmfs_to_device(struct address_space *mapping, pgoff_t index, unsigned long pages,
+		     struct hmmdrm_device *hd);
+/* @hd NULL: of the system. */
+long hmmfs_count(struct address_space *mapping, pgoff_t index, unsigned long pages,
+		 struct hmmdrm_device *hd);
+/* A frame of the page cache, locked and referenced, or NULL. */
+struct folio *hmmfs_get_device_folio(struct address_space *mapping, pgoff_t index);
+/* A device is about to store to it. Locking: the folio's. */
+void hmmfs_device_dirty(struct folio *folio);
+/* By the driver's LRU. -EBUSY: not now. */
+int hmmfs_evict_frame(struct page *dpage);
+
+#endif /* HMMFS_H */

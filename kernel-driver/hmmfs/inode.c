@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Inodes, one for each of the lower filesystem that is in use; attributes and sizes. */
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/fs_stack.h>
+#include <linux/mm.h>
+
+#include "hmmfs.h"
+
+static int is_of(struct inode *inode, void *lower)
+{
+	return hmmfs_i(inode)->lower == lower;
+}
+
+static int set_lower(struct inode *inode, void *lower)
+{
+	hmmfs_i(inode)->lower = lower;
+	return 0;
+}
+
+static void fill(struct inode *inode, struct dentry *lower)
+{
+	struct inode *li = d_inode(lower);
+
+	ihold(li);
+	hmmfs_i(inode)->lower_dentry = dget(lower);
+	inode->i_ino = li->i_ino;
+	fsstack_copy_attr_all(inode, li);
+	fsstack_copy_inode_size(inode, li);
+	inode->i_flags &= ~S_DAX;
+	if (S_ISDIR(inode->i_mode)) {
+		inode->i_op = &hmmfs_dir_iops;
+		inode->i_fop = &hmmfs_dir_fops;
+	} else if (S_ISREG(inode->i_mode)) {
+		inode->i_op = &hmmfs_file_iops;
+		inode->i_fop = &hmmfs_file_fops;
+		inode->i_mapping->a_ops = &hmmfs_aops;
+		mapping_set_gfp_mask(inode->i_mapping, GFP_HIGHUSER);
+	} else {
+		inode->i_op = &hmmfs_file_iops;
+		init_special_inode(inode, inode->i_mode, inode->i_rdev);
+	}
+}
+
+struct inode *hmmfs_iget(struct super_block *sb, struct dentry *lower)
+{
+	struct inode *inode = iget5_locked(sb, (unsigned long)d_inode(lower), is_of, set_lower,
+					   d_inode(lower));
+
+	if (!inode)
+		return ERR_PTR(-ENOMEM);
+	if (inode->i_state & I_NEW) {
+		fill(inode, lower);
+		unlock_new_inode(inode);
+	}
+	return inode;
+}
+
+static int lower_setattr(struct dentry *dentry, struct iattr *attr)
+{
+	struct dentry *lower = hmmfs_lower_dentry(dentry);
+	struct hmmfs_sb *info = hmmfs_sb(dentry->d_sb);
+	const struct cred *old = override_creds(info->cred);
+	int err;
+
+	attr->ia_valid &= ~(ATTR_FILE | ATTR_OPEN);
+	inode_lock(d_inode(lower));
+	err = notify_change(mnt_idmap(info->mnt), lower, attr, NULL);
+	inode_unlock(d_inode(lower));
+	revert_creds(old);
+	return err;
+}
+
+/*
+ * Size, unmap, writeback that is under way, and only then the lower file: else a bounce page
+ * would make it longer again. The page that is cut is brought home first, for its tail is
+ * zeroed by the CPU; the lock keeps it from leaving again.
+ */
+static int set_size(struct dentry *dentry, struct iattr *attr)
+{
+	struct inode *inode = d_inode(dentry);
+	loff_t old = i_size_read(inode), size = attr->ia_size;
+	int err = 0;
+
+	filemap_invalidate_lock(inode->i_mapping);
+	if (size & ~PAGE_MASK)
+		err = hmmfs_to_system(inode->i_mapping, size >> PAGE_SHIFT, 1);
+	if (!err) {
+		truncate_setsize(inode, size);
+		if (size > old)
+			pagecache_isize_extended(inode, old, size);
+		err = lower_setattr(dentry, attr);
+	}
+	filemap_invalidate_unlock(inode->i_mapping);
+	return err;
+}
+
+int hmmfs_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr)
+{
+	struct inode *inode = d_inode(dentry);
+	int err = setattr_prepare(idmap, dentry, attr);
+
+	if (err)
+		return err;
+	if (attr->ia_valid & ATTR_SIZE)
+		err = set_size(dentry, attr);
+	else
+		err = lower_setattr(dentry, attr);
+	if (!err)
+		fsstack_copy_attr_all(inode, hmmfs_i(inode)->lower);
+	return err;
+}
+
+int hmmfs_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat,
+		  u32 mask, unsigned int flags)
+{
+	struct inode *inode = d_inode(path->dentry);
+
+	if (!S_ISREG(inode->i_mode))
+		fsstack_copy_attr_all(inode, hmmfs_i(inode)->lower);
+	generic_fillattr(idmap, mask, inode, stat);
+	stat->blocks = hmmfs_i(inode)->lower->i_blocks;
+	return 0;
+}
+
+const struct inode_operations hmmfs_file_iops = {
+	.setattr = hmmfs_setattr,
+	.getattr = hmmfs_getattr,
+};

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Folios of the page cache to a device and home. migrate_vma_pages() refuses page-cache
+ * folios; what it is made of is exported, and does for a filesystem's own mappings.
+ */
+#include <linux/highmem.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/swap.h>
+
+#include "../hmmdrm.h"
+#include "hmmfs.h"
+
+#define TRIES 100
+
+bool hmmfs_is_frame(const struct folio *folio)
+{
+	return hmmdrm_is_frame(&folio->page);
+}
+
+/*
+ * The page of the system takes the frame's place. It was not uptodate, so nobody has read it;
+ * no page table holds it, so nobody stores to it once the engines are revoked.
+ */
+int hmmfs_home(struct folio *folio)
+{
+	struct address_space *mapping = folio->mapping;
+	struct folio *here;
+	int err;
+
+	if (!mapping)
+		return -EAGAIN;
+	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE))
+		hmmdrm_frame_revoke(&folio->page);
+	folio_wait_writeback(folio);
+	here = filemap_alloc_folio(mapping_gfp_constraint(mapping, ~__GFP_FS), 0);
+	if (!here)
+		return -ENOMEM;
+	__folio_set_locked(here);
+	err = hmmdrm_copy_from_device(&here->page, &folio->page);
+	if (!err) {
+		if (folio_test_private(folio))
+			folio_detach_private(folio);
+		err = folio_migrate_mapping(mapping, here, folio, 0);
+		if (err)
+			folio_attach_private(folio, HMMFS_DEVICE);
+	}
+	if (err) {
+		folio_unlock(here);
+		folio_put(here);
+		return err == -EAGAIN ? err : -EIO;
+	}
+	folio_migrate_flags(here, folio);
+	folio_mark_uptodate(here);
+	folio->mapping = NULL;
+	folio_add_lru(here);
+	folio_unlock(here);
+	hmmdrm_count(hmmdrm_frame_device(&folio->page), HMMDRM_TO_SYSTEM, 1);
+	folio_put(here);
+	return 0;
+}
+
+int hmmfs_to_system(struct address_space *mapping, pgoff_t index, unsigned long pages)
+{
+	int err = 0;
+
+	for (pgoff_t end = index + pages; !err && index < end; index++) {
+		do {
+			struct folio *folio = hmmfs_get_device_folio(mapping, index);
+
+			err = 0;
+			if (!folio)
+				break;
+			err = hmmfs_home(folio);
+			folio_unlock(folio);
+			folio_put(folio);
+			cond_resched();
+		} while (err == -EAGAIN);
+	}
+	return err;
+}
+
+struct folio *hmmfs_get_device_folio(struct address_space *mapping, pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	if (IS_ERR(folio))
+		return NULL;
+	if (hmmfs_is_frame(folio)) {
+		folio_lock(folio);
+		if (folio->mapping == mapping && folio->index == index)
+			return folio;
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+	return NULL;
+}
+
+/*
+ * The page, clean of CPU entries that could store unseen, and marked so that nobody frees,
+ * moves or maps it while no lock of ours is on it. Returns its number, or 0.
+ */
+static unsigned long prepare(struct address_space *mapping, pgoff_t index)
+{
+	struct folio *folio = read_mapping_folio(mapping, index, NULL);
+	unsigned long pfn = 0;
+
+	if (IS_ERR(folio))
+		return 0;
+	folio_lock(folio);
+	if (folio->mapping == mapping && folio->index == index && folio_test_uptodate(folio) &&
+	    !hmmfs_is_frame(folio) && !folio_test_private(folio)) {
+		if (folio_mkclean(folio))
+			folio_mark_dirty(folio);
+		folio_wait_writeback(folio);
+		folio_attach_private(folio, HMMFS_LEAVING);
+		pfn = folio_pfn(folio);
+	}
+	folio_unlock(folio);
+	folio_put(folio);
+	return pfn;
+}
+
+static void stay(struct address_space *mapping, pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	if (IS_ERR(folio))
+		return;
+	folio_lock(folio);
+	if (folio_get_private(folio) == HMMFS_LEAVING)
+		folio_detach_private(folio);
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/* Locking: @folio's, which is off the LRU. The frame takes its place, or -errno. */
+static int replace(struct address_space *mapping, struct folio *folio, struct page *dpage)
+{
+	struct folio *frame = page_folio(dpage);
+	int err;
+
+	if (folio_get_private(folio) == HMMFS_LEAVING)
+		folio_detach_private(folio);
+	err = hmmdrm_copy_to_device(dpage, &folio->page);
+	if (err)
+		return err;
+	/* Before it moves: who finds the frame must not find it uptodate, not for an instant. */
+	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_UPTODATE))
+		folio_clear_uptodate(folio);
+	err = folio_migrate_mapping(mapping, frame, folio, 0);
+	if (err) {
+		folio_mark_uptodate(folio);
+		return err;
+	}
+	folio_migrate_flags(frame, folio);
+	folio_clear_uptodate(frame);
+	folio_attach_private(frame, HMMFS_DEVICE);
+	folio->mapping = NULL;
+	return 0;
+}
+
+/* 1: on the device; 0: it stays; consumes the promise of a frame only when it leaves. */
+static int leave(struct address_space *mapping, pgoff_t index, struct hmmdrm_device *hd,
+		 unsigned long pfn)
+{
+	unsigned long src, dst = 0;
+	struct page *dpage = NULL;
+	struct folio *folio;
+	int went = 0;
+
+	migrate_device_range(&src, pfn, 1);
+	if (!(src & MIGRATE_PFN_MIGRATE)) {
+		stay(mapping, index);
+		return 0;
+	}
+	folio = page_folio(migrate_pfn_to_page(src));
+	/* New entries are made under the folio lock only: what is unmapped here stays so. */
+	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_UNMAP))
+		unmap_mapping_pages(mapping, index, 1, false);
+	if (folio->mapping == mapping && folio->index == index) {
+		dpage = hmmdrm_frame_alloc(hd);
+		went = !replace(mapping, folio, dpage);
+	}
+	if (went) {
+		dst = migrate_pfn(page_to_pfn(dpage));
+		hmmdrm_count(hd, HMMDRM_TO_DEVICE, 1);
+	} else if (dpage) {
+		unlock_page(dpage);
+		put_page(dpage);
+	}
+	migrate_device_finalize(&src, &dst, 1);
+	/* A frame that was put back is free, not promised, by now. */
+	return went ? 1 : dpage ? -EAGAIN : 0;
+}
+
+static int one_to_device(struct address_space *mapping, pgoff_t index, struct hmmdrm_device *hd)
+{
+	struct folio *frame = hmmfs_get_device_folio(mapping, index);
+	unsigned long pfn;
+	int err;
+
+	if (frame) {
+		bool there = hmmdrm_frame_device(&frame->page) == hd;
+
+		err = there ? 0 : hmmfs_home(frame);
+		folio_unlock(frame);
+		folio_put(frame);
+		if (there || err)
+			return there ? 1 : err;
+	}
+	err = hmmdrm_frames_reserve(hd, 1);
+	if (err)
+		return err;
+	/* Against truncate, which zeroes and drops under this lock. */
+	err = 0;
+	if (filemap_invalidate_trylock_shared(mapping)) {
+		pfn = prepare(mapping, index);
+		if (pfn)
+			err = leave(mapping, index, hd, pfn);
+		filemap_invalidate_unlock_shared(mapping);
+	}
+	if (!err)
+		hmmdrm_frames_unreserve(hd, 1);
+	return err == -EAGAIN ? 0 : err;
+}
+
+long hmmfs_to_device(struct address_space *mapping, pgoff_t index, unsigned long pages,
+		     struct hmmdrm_device *hd)
+{
+	long on = 0;
+
+	for (pgoff_t end = index + pages; index < end; index++) {
+		int n;
+
+		if (index >= DIV_ROUND_UP(i_size_read(mapping->host), PAGE_SIZE))
+			return on ? on : -EFAULT;
+		n = one_to_device(mapping, index, hd);
+		if (n < 0 && n != -EAGAIN)
+			return on ? on : n;
+		on += n > 0;
+		cond_resched();
+	}
+	return on;
+}
+
+long hmmfs_count(struct address_space *mapping, pgoff_t index, unsigned long pages,
+		 struct hmmdrm_device *hd)
+{
+	long n = 0;
+
+	for (pgoff_t end = index + pages; index < end; index++) {
+		struct folio *folio = filemap_get_folio(mapping, index);
+
+		if (IS_ERR(folio))
+			continue;
+		if (hmmfs_is_frame(folio))
+			n += hmmdrm_frame_device(&folio->page) == hd;
+		else
+			n += !hd;
+		folio_put(folio);
+	}
+	return n;
+}
+
+void hmmfs_device_dirty(struct folio *folio)
+{
+	if (!folio_test_private(folio))
+		folio_attach_private(folio, HMMFS_DEVICE);
+	folio_mark_dirty(folio);
+}
+
+int hmmfs_evict_frame(struct page *dpage)
+{
+	struct folio *folio = page_folio(dpage);
+	int err = -EBUSY;
+
+	if (!folio_try_get(folio))
+		return err;
+	if (folio_trylock(folio)) {
+		if (folio->mapping && !folio_test_anon(folio))
+			err = hmmfs_home(folio);
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+	return err;
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Dirty folios to the lower file. A frame is written while it stays on its device: no device
+ * stores to it from here on without asking, its dirty state is taken, its bytes are copied to
+ * a bounce page, and that is written. A store that comes meanwhile makes it dirty anew.
+ */
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/mempool.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/pagevec.h>
+#include <linux/sched/mm.h>
+#include <linux/writeback.h>
+
+#include "../hmmdrm.h"
+#include "hmmfs.h"
+
+#define BOUNCE_PAGES 64 /* always there: memory may be short because of what we write */
+
+static mempool_t *bounce;
+
+int hmmfs_bounce_init(void)
+{
+	bounce = mempool_create_page_pool(BOUNCE_PAGES, 0);
+	return bounce ? 0 : -ENOMEM;
+}
+
+void hmmfs_bounce_exit(void)
+{
+	mempool_destroy(bounce);
+}
+
+/* What of the page lies within the file. */
+static size_t within(struct inode *inode, loff_t pos)
+{
+	loff_t size = i_size_read(inode);
+
+	return pos >= size ? 0 : min_t(loff_t, size - pos, PAGE_SIZE);
+}
+
+static int write_lower(struct inode *inode, struct page *page, loff_t pos)
+{
+	struct file *lower = hmmfs_lower_file(inode);
+	const struct cred *old;
+	size_t left = within(inode, pos);
+	char *from;
+	int err = 0;
+
+	if (IS_ERR(lower))
+		return PTR_ERR(lower);
+	old = override_creds(hmmfs_sb(inode->i_sb)->cred);
+	from = kmap_local_page(page);
+	while (left) {
+		ssize_t n = kernel_write(lower, from, left, &pos);
+
+		if (n <= 0) {
+			err = n ? n : -EIO;
+			break;
+		}
+		from += n;
+		left -= n;
+	}
+	kunmap_local(from);
+	revert_creds(old);
+	return err;
+}
+
+/* Still dirty, and the error is reported once to each who waits. */
+static void failed(struct address_space *mapping, struct folio *folio, int err)
+{
+	filemap_dirty_folio(mapping, folio);
+	mapping_set_error(mapping, err);
+}
+
+/* Locking: the folio's, which is let go of. */
+static int write_frame(struct address_space *mapping, struct folio *folio)
+{
+	struct page *copy = mempool_alloc(bounce, GFP_NOIO);
+	loff_t pos = folio_pos(folio);
+	int err;
+
+	/* Before the dirty state is taken: a store in between would be neither written nor dirty. */
+	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_PROTECT))
+		hmmdrm_frame_write_protect(&folio->page);
+	folio_cancel_dirty(folio);
+	folio_start_writeback(folio);
+	err = hmmdrm_copy_from_device(copy, &folio->page);
+	folio_unlock(folio);
+	if (!err)
+		err = write_lower(mapping->host, copy, pos);
+	mempool_free(copy, bounce);
+	if (err)
+		failed(mapping, folio, err);
+	folio_end_writeback(folio);
+	return err;
+}
+
+static int write_page(struct address_space *mapping, struct folio *folio)
+{
+	loff_t pos = folio_pos(folio);
+	int err;
+
+	if (!folio_clear_dirty_for_io(folio)) {
+		folio_unlock(folio);
+		return 0;
+	}
+	folio_start_writeback(folio);
+	folio_unlock(folio);
+	err = write_lower(mapping->host, &folio->page, pos);
+	if (err)
+		failed(mapping, folio, err);
+	folio_end_writeback(folio);
+	return err;
+}
+
+static int write_one(struct address_space *mapping, struct folio *folio,
+		     struct writeback_control *wbc)
+{
+	folio_lock(folio);
+	if (folio_test_writeback(folio) && wbc->sync_mode != WB_SYNC_NONE)
+		folio_wait_writeback(folio);
+	if (folio->mapping != mapping || !folio_test_dirty(folio) || folio_test_writeback(folio)) {
+		folio_unlock(folio);
+		return 0;
+	}
+	wbc->nr_to_write--;
+	return hmmfs_is_frame(folio) ? write_frame(mapping, folio) : write_page(mapping, folio);
+}
+
+int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wbc)
+{
+	pgoff_t index = wbc->range_cyclic ? 0 : wbc->range_start >> PAGE_SHIFT;
+	pgoff_t end = wbc->range_cyclic ? -1 : wbc->range_end >> PAGE_SHIFT;
+	xa_mark_t tag = PAGECACHE_TAG_DIRTY;
+	unsigned int flags = current->flags & PF_LOCAL_THROTTLE, noio = memalloc_noio_save();
+	struct folio_batch batch;
+	int err = 0;
+
+	/* As a loop device: throttled by the lower filesystem's state, not by our own. */
+	current->flags |= PF_LOCAL_THROTTLE;
+	if (wbc->sync_mode == WB_SYNC_ALL || wbc->tagged_writepages) {
+		tag_pages_for_writeback(mapping, index, end);
+		tag = PAGECACHE_TAG_TOWRITE;
+	}
+	folio_batch_init(&batch);
+	while (filemap_get_folios_tag(mapping, &index, end, tag, &batch)) {
+		for (unsigned int i = 0; i < folio_batch_count(&batch); i++) {
+			int one = write_one(mapping, batch.folios[i], wbc);
+
+			err = err ? err : one;
+		}
+		folio_batch_release(&batch);
+		cond_resched();
+		if (wbc->sync_mode == WB_SYNC_NONE && (err || wbc->nr_to_write <= 0))
+			break;
+	}
+	current->flags = (current->flags & ~PF_LOCAL_THROTTLE) | flags;
+	memalloc_noio_restore(noio);
+	return err;
+}

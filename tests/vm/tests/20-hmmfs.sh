@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Pages of files on the driver's devices, over ext4 and tmpfs.
+set -euo pipefail
+insmod "$HMM_MODULES/hmm_drm.ko" devices=2 mib=16
+mkdir -p /mnt/ext4 /mnt/tmpfs /mnt/hmmfs
+truncate -s 256M /tmp/image
+mkfs.ext4 -q /tmp/image
+mount -o loop /tmp/image /mnt/ext4
+mount -t tmpfs lower /mnt/tmpfs
+for lower in tmpfs ext4; do
+	echo "-- over $lower"
+	mount -t hmmfs "/mnt/$lower" /mnt/hmmfs
+	# Ordinary programs.
+	cp -r /usr/include/linux /mnt/hmmfs/
+	diff -r /usr/include/linux /mnt/hmmfs/linux
+	tar -C /mnt/hmmfs -cf /mnt/hmmfs/linux.tar linux
+	mkdir /mnt/hmmfs/again
+	tar -C /mnt/hmmfs/again -xf /mnt/hmmfs/linux.tar
+	diff -r /mnt/hmmfs/linux /mnt/hmmfs/again/linux
+	rm -r /mnt/hmmfs/again /mnt/hmmfs/linux /mnt/hmmfs/linux.tar
+	"$HMM_BUILD/bin/driver_file" /mnt/hmmfs "/mnt/$lower"
+	umount /mnt/hmmfs
+done
+umount /mnt/ext4
+rmmod hmm_drm
