@@ -74,6 +74,8 @@ static void stop(void)
 		while (home(&emu.device[d]) == -ENOMEM)
 			os_sleep_ns(10000000); /* there is no other place for these pages */
 	emu.running = false;
+	/* A thread of ours that ends unmaps something, and nobody would read of it any more. */
+	emu_untrack_all();
 	/* Descriptors of tracked memory go last: closing wakes who waits there. */
 	emu_handlers_stop();
 	emu_discarder_stop();

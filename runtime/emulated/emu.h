@@ -177,6 +177,7 @@ void emu_kick(void);
 
 /* fault_cpu.c, fault_device.c: one fault, from message to wake-up. */
 void emu_dwell(const struct hmm_block *b); /* hold ping-pong back; no lock held */
+void emu_untrack_all(void); /* everything is home, and nothing goes out again */
 void emu_cpu_fault(const struct uffd_msg *msg);
 void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg);
 

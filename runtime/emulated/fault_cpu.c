@@ -43,6 +43,24 @@ static int untrack(struct hmm_block *b)
 	return 0;
 }
 
+void emu_untrack_all(void)
+{
+	struct hmm_block *b;
+	int err;
+
+	for (uintptr_t at = 0; (b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS));
+	     at = b->start + HMM_BLOCK_BYTES)
+		do {
+			os_read_lock(&emu.mirror);
+			os_mutex_lock(&b->lock);
+			err = untrack(b);
+			os_mutex_unlock(&b->lock);
+			os_read_unlock(&emu.mirror);
+			if (err)
+				emu_events_drain();
+		} while (err);
+}
+
 /* A never-touched page. Locking: mirror shared, b->lock (or no block). */
 static int first_touch(struct hmm_block *b, uintptr_t addr)
 {
