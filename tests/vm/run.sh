@@ -83,7 +83,7 @@ boot() {
 		export HMM_SRC='$PWD' HMM_BUILD='$build' HMM_MODULES=/run/hmm/modules
 		export HMM_TEST_SCALE='$scale' HMM_TIME='$limit' HMM_TESTS='$*' HMM_VARIANT='$variant'
 	END
-	timeout $((60 + limit * $#)) qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2,sockets=2,cores=1,threads=1 \
+	timeout $((60 + limit * $#)) qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off -smp 2,sockets=2,cores=1,threads=1 \
 		-m $memory -object memory-backend-ram,id=m0,size=$((memory / 2))M \
 		-object memory-backend-ram,id=m1,size=$((memory / 2))M \
 		-numa node,nodeid=0,cpus=0,memdev=m0 -numa node,nodeid=1,cpus=1,memdev=m1 \

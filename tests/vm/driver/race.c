@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
  * No increment is lost: the CPU and two engines each add to words of their own in the same
- * pages, by ordinary loads and stores, while another thread moves the pages about.
+ * pages, by ordinary loads and stores, while another thread moves the pages about. With a file
+ * on hmmfs a third counts by pread() and pwrite(), a fourth calls fsync(), and in the end every
+ * count must be in the lower file.
  *
- *   race SECONDS [PAGES]
+ *   race SECONDS PAGES [FILE LOWER]
  */
 #include "engine.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +20,8 @@
 static char *base;
 static size_t length;
 static _Atomic int stop;
-static uint64_t cpu_rounds, moves;
+static uint64_t cpu_rounds, moves, call_rounds, syncs;
+static int file = -1;
 
 static void *cpu_counts(void *unused)
 {
@@ -43,16 +47,73 @@ static void *mover(void *unused)
 	return unused;
 }
 
-static long check(size_t word, uint64_t want)
+static void *calls_count(void *unused)
+{
+	while (!stop) {
+		for (size_t at = 0; at < length; at += PAGE) {
+			uint64_t n;
+
+			if (pread(file, &n, sizeof(n), (off_t)at + 24) != sizeof(n))
+				abort();
+			n++;
+			if (pwrite(file, &n, sizeof(n), (off_t)at + 24) != sizeof(n))
+				abort();
+		}
+		call_rounds++;
+	}
+	return unused;
+}
+
+static void *syncer(void *unused)
+{
+	while (!stop) {
+		if (fsync(file))
+			abort();
+		syncs++;
+	}
+	return unused;
+}
+
+static long check(const char *from, size_t word, uint64_t want)
 {
 	long lost = 0;
 
 	for (size_t at = 0; at < length; at += PAGE) {
-		uint64_t got = *(volatile uint64_t *)(base + at + word);
+		uint64_t got = *(const volatile uint64_t *)(from + at + word);
 
 		if (got != want)
 			lost += labs((long)(want - got));
 	}
+	return lost;
+}
+
+static long check_all(const char *from, const uint64_t *rounds)
+{
+	return check(from, 0, cpu_rounds) + check(from, 8, rounds[0]) +
+	       check(from, 16, rounds[1]) + check(from, 24, call_rounds);
+}
+
+static int open_file(char **argv)
+{
+	file = open(argv[3], O_RDWR | O_CREAT | O_TRUNC, 0644);
+	if (file < 0 || ftruncate(file, (off_t)length))
+		return -1;
+	base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	return base == MAP_FAILED ? -1 : 0;
+}
+
+/* What the lower file holds, once more and for good. */
+static long check_lower(const char *name, const uint64_t *rounds)
+{
+	int fd = open(name, O_RDONLY);
+	char *copy = malloc(length);
+	long lost;
+
+	if (fsync(file) || pread(fd, copy, length, 0) != (ssize_t)length)
+		return 1;
+	lost = check_all(copy, rounds);
+	close(fd);
+	free(copy);
 	return lost;
 }
 
@@ -61,11 +122,14 @@ int main(int argc, char **argv)
 	int seconds = argc > 1 ? atoi(argv[1]) : 5;
 	struct engine e[2];
 	uint64_t rounds[2] = { 0 };
-	pthread_t t[2];
-	long lost;
+	pthread_t t[4];
+	long lost, unwritten = 0;
 
 	length = (argc > 2 ? strtoul(argv[2], NULL, 0) : 8) * PAGE;
-	base = map_anonymous(length);
+	if (argc > 4 && open_file(argv))
+		return 2;
+	if (file < 0)
+		base = map_anonymous(length);
 	if (client_open() || engine_start(&e[0], 0, base, length) ||
 	    engine_start(&e[1], 1, base, length))
 		return 2;
@@ -73,12 +137,20 @@ int main(int argc, char **argv)
 	engine_begin(&e[1], ENGINE_COUNT, base + 16, length, 0);
 	pthread_create(&t[0], NULL, cpu_counts, NULL);
 	pthread_create(&t[1], NULL, mover, NULL);
+	if (file >= 0) {
+		pthread_create(&t[2], NULL, calls_count, NULL);
+		pthread_create(&t[3], NULL, syncer, NULL);
+	}
 	sleep((unsigned int)seconds);
 	engine_stop(&e[0]);
 	engine_stop(&e[1]);
 	stop = 1;
 	pthread_join(t[0], NULL);
 	pthread_join(t[1], NULL);
+	if (file >= 0) {
+		pthread_join(t[2], NULL);
+		pthread_join(t[3], NULL);
+	}
 	for (int i = 0; i < 2; i++) {
 		int err = engine_wait(&e[i], &rounds[i]);
 
@@ -87,11 +159,16 @@ int main(int argc, char **argv)
 			return 3;
 		}
 	}
-	lost = check(0, cpu_rounds) + check(8, rounds[0]) + check(16, rounds[1]);
+	if (file >= 0)
+		unwritten = check_lower(argv[4], rounds);
+	lost = check_all(base, rounds);
+	if (file >= 0)
+		printf("%lu by system call, %lu fsync, %ld not in the lower file; ",
+		       (unsigned long)call_rounds, (unsigned long)syncs, unwritten);
 	printf("%zu pages: %lu CPU, %lu and %lu engine increments each, %lu migrations, %ld lost\n",
 	       length / PAGE, (unsigned long)cpu_rounds, (unsigned long)rounds[0],
 	       (unsigned long)rounds[1], (unsigned long)moves, lost);
 	engine_end(&e[0]);
 	engine_end(&e[1]);
-	return lost || !cpu_rounds || !rounds[0] || !rounds[1] ? 1 : 0;
+	return lost || unwritten || !cpu_rounds || !rounds[0] || !rounds[1] ? 1 : 0;
 }

@@ -20,6 +20,11 @@ for lower in tmpfs ext4; do
 	diff -r /mnt/hmmfs/linux /mnt/hmmfs/again/linux
 	rm -r /mnt/hmmfs/again /mnt/hmmfs/linux /mnt/hmmfs/linux.tar
 	"$HMM_BUILD/bin/driver_file" /mnt/hmmfs "/mnt/$lower"
+	for pages in 1 4 64; do
+		"$HMM_BUILD/bin/driver_race" $((3 * HMM_TEST_SCALE)) $pages /mnt/hmmfs/counts \
+			"/mnt/$lower/counts"
+	done
+	rm /mnt/hmmfs/counts
 	umount /mnt/hmmfs
 done
 umount /mnt/ext4
