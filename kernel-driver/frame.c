@@ -45,7 +45,8 @@ static void frame_freed(hmmdrm_freed_t *freed)
 	struct hmmdrm_device *hd = hmmdrm_frame_device(page);
 	unsigned long flags;
 
-	WARN_ON_ONCE(!list_empty(&hd->frames[frame_of(hd, page)].rmap));
+	WARN_ON_ONCE(!list_empty(&hd->frames[frame_of(hd, page)].rmap) &&
+		     !(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE));
 	spin_lock_irqsave(&hd->lock, flags);
 	list_move(&hd->frames[frame_of(hd, page)].link, &hd->free);
 	hd->nr_free++;

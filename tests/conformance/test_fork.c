@@ -3,6 +3,7 @@
 #include "conformance/conf.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -94,9 +95,13 @@ static int generations(void *arg)
 static void grandchildren(void)
 {
 	char *p = map_pages(MIB, 4);
+	int ended;
 
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), PAGES(MIB));
-	CU_ASSERT_EQUAL(in_child(generations, p), 0);
+	ended = in_child(generations, p);
+	if (ended)
+		printf("(%d) ", ended);
+	CU_ASSERT_EQUAL(ended, 0);
 	CU_ASSERT(all_bytes(p, MIB, 4));
 	munmap(p, MIB);
 }
