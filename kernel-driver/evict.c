@@ -45,9 +45,9 @@ static void busy(struct hmmdrm_device *hd, unsigned long pfn)
 /* A guess without a lock; hmmfs looks again. */
 static bool is_file_frame(unsigned long pfn)
 {
-	unsigned long mapping = (unsigned long)READ_ONCE(pfn_to_page(pfn)->mapping);
+	struct folio *folio = page_folio(pfn_to_page(pfn));
 
-	return mapping && !(mapping & PAGE_MAPPING_FLAGS);
+	return READ_ONCE(folio->mapping) && !folio_test_anon(folio);
 }
 
 static unsigned long evict_batch(struct hmmdrm_device *hd, unsigned int max)

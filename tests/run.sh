@@ -6,16 +6,16 @@
 #   tests/run.sh [--quick] [--full] [--scale N]
 #
 #   --quick    leave out what needs a virtual machine
-#   --full     the long runs: counts times ten, and every kernel
+#   --full     the long runs: counts times ten
 #   --scale N  counts of the stress tests times N
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scale=1 vm=1 full=
+scale=1 vm=1
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) vm= ;;
-	--full) scale=10 full=1 ;;
+	--full) scale=10 ;;
 	--scale) scale=${2:?--scale wants a number}; shift ;;
 	*) sed -n '3,12p' "$0" >&2; exit 2 ;;
 	esac
@@ -59,6 +59,5 @@ if [ -n "$vm" ]; then
 	echo "== on kernels of our own, in a virtual machine"
 	tests/vm/run.sh || status=1
 	tests/vm/run.sh --debug || status=1
-	[ -z "$full" ] || tests/vm/run.sh --kernel 7.2 || status=1
 fi
 exit $status

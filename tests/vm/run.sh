@@ -4,7 +4,7 @@
 # what runs there, boots, and takes each test's result from a shared folder, never from the
 # absence of output. Whatever the kernel complains about is a failure.
 #
-#   tests/vm/run.sh [--kernel 6.12|7.2] [--debug] [--only NAME]... [--scale N] [--self-test]
+#   tests/vm/run.sh [--kernel VERSION] [--debug] [--only NAME]... [--scale N] [--self-test]
 #
 #   --only NAME   tests/vm/tests/NAME.sh (several: once each); default: all of them
 #   --self-test   see this script find a failure, a hang, a warning and a crash
