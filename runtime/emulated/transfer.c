@@ -211,11 +211,11 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 		/* Device stores stop here, device loads when the frames go. */
 		emu_engine_track(b, d);
 		if (!(emu.test_skip & EMU_SKIP_DEVICE_FENCE))
-			uffd_protect(d->uffd, hmm_block_addr(b, i), (end - i) * HMM_PAGE_BYTES,
-				     true);
-	} else {
-		emu_engine_zap(b, d, i, end);
+			punch = !uffd_protect(d->uffd, hmm_block_addr(b, i),
+					      (end - i) * HMM_PAGE_BYTES, true);
 	}
+	if (!punch)
+		emu_engine_zap(b, d, i, end);
 	if (move) {
 		if (streaming)
 			os_copy_streaming(src, alias, (end - i) * HMM_PAGE_BYTES);
