@@ -11,6 +11,7 @@ struct settings settings = {
 	.open = { .sz = sizeof(struct hmm_open_opts), .devices = MAX_DEVICES,
 		  .device_bytes = 8ul << 20 },
 	.pages = 1200,
+	.trace = -1,
 };
 
 uint64_t drive_random(uint64_t *state)
@@ -118,6 +119,7 @@ int drive_open(struct drive *d)
 	err = model_create(&d->m, base, settings.pages, (unsigned int)hmm_device_count(d->h));
 	if (err)
 		return err;
+	d->m.keeps = !strcmp(info.backend, "emulated");
 	model_map(&d->m, 0, d->m.pages, PROT_READ | PROT_WRITE);
 	d->plain = mmap(NULL, 2 * MAX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 			0);

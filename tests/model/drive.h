@@ -20,6 +20,7 @@ struct settings {
 	uint64_t seed;
 	long ops;            /* in total; 0: the default times HMM_TEST_SCALE */
 	unsigned int pages;
+	long trace;          /* print what touches this page; -1 */
 	const char *without; /* names of operations to leave out, joined by commas */
 	const char *negative; /* NULL, "model", "device" or "client": must fail */
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * model [--backend NAME] [--algorithm move|wp] [--mode sequential|racing] [--seed N] [--ops N]
- *       [--pages N] [--without KIND,...] [--negative model|device|client]
+ *       [--pages N] [--without KIND,...] [--trace PAGE] [--negative model|device|client]
  *
  * Random operations against the model of the page states. With --negative the model, or a fence
  * of the runtime (HMM_TEST_SKIP_FENCE), is broken, and mismatches must be found.
@@ -60,6 +60,8 @@ static void set(const char *name, const char *value)
 		settings.ops = atol(value);
 	else if (!strcmp(name, "--pages"))
 		settings.pages = (unsigned int)atoi(value);
+	else if (!strcmp(name, "--trace"))
+		settings.trace = atol(value);
 	else if (!strcmp(name, "--without"))
 		settings.without = value;
 	else if (!strcmp(name, "--negative"))

@@ -51,8 +51,19 @@ void model_unmap(struct model *m, unsigned int first, unsigned int n)
 
 void model_protect(struct model *m, unsigned int first, unsigned int n, int prot)
 {
+	for (unsigned int i = first; i < first + n; i++) {
+		struct model_page *p = &m->page[i];
+
+		if (m->keeps && (p->where & AT_ANY_DEVICE))
+			p->kept |= p->prot;
+		p->prot = prot;
+	}
+}
+
+void model_kept(struct model *m, unsigned int first, unsigned int n)
+{
 	for (unsigned int i = first; i < first + n; i++)
-		m->page[i].prot = prot;
+		m->page[i].kept = PROT_READ | PROT_WRITE;
 }
 
 void model_lock(struct model *m, unsigned int first, unsigned int n, bool locked)
@@ -65,6 +76,7 @@ void model_discard(struct model *m, unsigned int first, unsigned int n)
 {
 	for (unsigned int i = first; i < first + n; i++) {
 		m->page[i].lazy = false;
+		m->page[i].kept = 0;
 		m->page[i].where = AT_NOWHERE | AT_SYSTEM;
 	}
 	memset(m->now + first * PAGE, 0, n * PAGE);
@@ -162,14 +174,24 @@ unsigned char model_byte(const struct model *m, size_t offset)
 	return (unsigned char)m->now[offset];
 }
 
-size_t model_accessible(const struct model *m, size_t offset, size_t n, int prot)
+static size_t allowed(const struct model *m, size_t offset, size_t n, int prot, int kept)
 {
 	size_t end = offset;
 
 	while (end < offset + n && end < m->pages * PAGE && m->page[end / PAGE].mapped &&
-	       (m->page[end / PAGE].prot & prot))
+	       ((m->page[end / PAGE].prot | (m->page[end / PAGE].kept & kept)) & prot))
 		end = (end / PAGE + 1) * PAGE;
 	return end > offset + n ? n : end - offset;
+}
+
+size_t model_accessible(const struct model *m, size_t offset, size_t n, int prot)
+{
+	return allowed(m, offset, n, prot, 0);
+}
+
+size_t model_device_accessible(const struct model *m, size_t offset, size_t n, int prot)
+{
+	return allowed(m, offset, n, prot, ~0);
 }
 
 unsigned int model_alike(const struct model *m, unsigned int first, unsigned int n)
@@ -201,8 +223,11 @@ void model_may_be(struct model *m, unsigned int first, unsigned int n, uint32_t 
 
 void model_only(struct model *m, unsigned int first, unsigned int n, uint32_t places)
 {
-	for (unsigned int i = first; i < first + n; i++)
+	for (unsigned int i = first; i < first + n; i++) {
 		m->page[i].where = places;
+		if (!(places & AT_ANY_DEVICE))
+			m->page[i].kept = 0;
+	}
 }
 
 static void around(struct model *m, size_t offset, size_t n, uint32_t places)
@@ -215,11 +240,13 @@ static void around(struct model *m, size_t offset, size_t n, uint32_t places)
 
 void model_cpu_touched(struct model *m, size_t offset, size_t n)
 {
+	unsigned int first = (unsigned int)(offset / PAGE);
+
 	if (!n)
 		return;
 	around(m, offset, n, AT_SYSTEM);
-	for (size_t i = offset / PAGE; i <= (offset + n - 1) / PAGE; i++)
-		m->page[i].where = AT_SYSTEM | (m->page[i].where & AT_NOWHERE);
+	for (unsigned int i = first; i <= (offset + n - 1) / PAGE; i++)
+		model_only(m, i, 1, AT_SYSTEM | (m->page[i].where & AT_NOWHERE));
 }
 
 void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int device)

@@ -28,6 +28,7 @@ struct model_page {
 	bool lazy;     /* MADV_FREE: the bytes are .now or .zeroed, until that is seen */
 	bool dirtied;  /* stored to since, so what is seen stays */
 	int prot;      /* PROT_* */
+	int kept;      /* of before, which a device may still have while the page is there */
 	uint32_t where; /* where it may be */
 };
 
@@ -35,6 +36,7 @@ struct model {
 	char *base;            /* the real range */
 	unsigned int pages;
 	unsigned int devices;
+	bool keeps;            /* mprotect() does not reach pages that are on a device */
 	struct model_page *page;
 	char *now;             /* the bytes that it must hold */
 	char *zeroed;          /* the same had MADV_FREE discarded the page */
@@ -46,6 +48,8 @@ void model_destroy(struct model *m);
 void model_map(struct model *m, unsigned int first, unsigned int n, int prot);
 void model_unmap(struct model *m, unsigned int first, unsigned int n);
 void model_protect(struct model *m, unsigned int first, unsigned int n, int prot);
+/* Where mprotect() is not seen: a device may have any access to these. */
+void model_kept(struct model *m, unsigned int first, unsigned int n);
 void model_lock(struct model *m, unsigned int first, unsigned int n, bool locked);
 void model_discard(struct model *m, unsigned int first, unsigned int n); /* MADV_DONTNEED */
 /* MADV_FREE, of pages none of which is .lazy and .dirtied. */
@@ -64,6 +68,8 @@ unsigned char model_byte(const struct model *m, size_t offset);
 
 /* How many bytes from @offset, at most @n, allow @prot (PROT_READ or PROT_WRITE). */
 size_t model_accessible(const struct model *m, size_t offset, size_t n, int prot);
+/* The most that a device may be allowed. */
+size_t model_device_accessible(const struct model *m, size_t offset, size_t n, int prot);
 /* How many pages from @first, at most @n, are mapped alike. */
 unsigned int model_alike(const struct model *m, unsigned int first, unsigned int n);
 /* How many pages from @first, at most @n, are mapped (or not). */

@@ -253,7 +253,7 @@ static int fork_child(struct drive *d)
 		struct model_page *p = &d->m.page[i];
 
 		if (p->where & AT_ANY_DEVICE)
-			p->where = (p->where & AT_NOWHERE) | AT_SYSTEM;
+			model_only(&d->m, i, 1, (p->where & AT_NOWHERE) | AT_SYSTEM);
 	}
 	return status ? wrong(d, 0, "the child ended with status %#x", (unsigned int)status) : 0;
 }

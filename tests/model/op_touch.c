@@ -91,6 +91,19 @@ static int cpu_store(struct drive *d)
 	return 0;
 }
 
+/* Is @got what a device access of @n bytes may answer? */
+static int expect_count(struct drive *d, size_t offset, size_t n, long got, int prot)
+{
+	size_t least = model_accessible(&d->m, offset, n, prot);
+	size_t most = model_device_accessible(&d->m, offset, n, prot);
+	long done = got == -EFAULT ? 0 : got;
+
+	if (done < (long)least || done > (long)most || !got)
+		return wrong(d, offset, "device access: %ld, %zu of %zu bytes accessible", got,
+			     least, n);
+	return 0;
+}
+
 static int device_load(struct drive *d)
 {
 	size_t offset, n, can;
@@ -98,13 +111,12 @@ static int device_load(struct drive *d)
 	long got;
 
 	random_bytes(d, &offset, &n);
-	can = model_accessible(&d->m, offset, n, PROT_READ);
 	got = hmm_device_read(d->h, device, d->m.base + offset, d->plain, n);
 	d->now.detail = device;
 	d->now.result = got;
-	if (got != (can ? (long)can : -EFAULT))
-		return wrong(d, offset, "hmm_device_read() is %ld, %zu of %zu bytes accessible", got,
-			     can, n);
+	if (expect_count(d, offset, n, got, PROT_READ))
+		return -1;
+	can = got > 0 ? (size_t)got : 0;
 	model_device_touched(&d->m, offset, can, (unsigned int)device);
 	return expect_bytes(d, offset, d->plain, can);
 }
@@ -117,13 +129,12 @@ static int device_store(struct drive *d)
 
 	random_bytes(d, &offset, &n);
 	random_fill(d, d->plain, n);
-	can = model_accessible(&d->m, offset, n, PROT_WRITE);
 	got = hmm_device_write(d->h, device, d->m.base + offset, d->plain, n);
 	d->now.detail = device;
 	d->now.result = got;
-	if (got != (can ? (long)can : -EFAULT))
-		return wrong(d, offset, "hmm_device_write() is %ld, %zu of %zu bytes accessible",
-			     got, can, n);
+	if (expect_count(d, offset, n, got, PROT_WRITE))
+		return -1;
+	can = got > 0 ? (size_t)got : 0;
 	model_device_touched(&d->m, offset, can, (unsigned int)device);
 	model_store(&d->m, offset, d->plain, can);
 	return 0;

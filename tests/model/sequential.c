@@ -76,6 +76,25 @@ static void report(struct drive *d)
 	printf("\n");
 }
 
+/* For --trace: what its page is after an operation on it. */
+static void trace(struct drive *d)
+{
+	const struct record *r = &d->now;
+	size_t first = r->offset / PAGE, last = (r->offset + r->length - 1) / PAGE;
+	size_t page = (size_t)settings.trace, to = (size_t)r->detail;
+	const struct model_page *p = &d->m.page[page];
+	struct hmm_page_status s = { .location = -100 };
+
+	if (!strcmp(r->name, "mremap-move") && page >= to && page <= to + last - first)
+		first = last = page;
+	if (page < first || page > last)
+		return;
+	hmm_query(d->h, d->m.base + page * PAGE, 1, &s);
+	print_record(r);
+	printf(" -> prot %d kept %d locked %d lazy %d set %#x at %d", p->prot, p->kept, p->locked,
+	       p->lazy, p->where, s.location);
+}
+
 static int one(struct drive *d, long number)
 {
 	unsigned int i;
@@ -90,6 +109,8 @@ static int one(struct drive *d, long number)
 		worked[i] += d->now.result != 0;
 	}
 	history[number % HISTORY] = d->now;
+	if (settings.trace >= 0)
+		trace(d);
 	if (!err && number % CHECK_EVERY == CHECK_EVERY - 1) {
 		d->now.name = "check of all";
 		err = check_all(d, (int)below(d, d->m.devices + 1) - 1);
