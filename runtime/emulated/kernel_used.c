@@ -18,7 +18,8 @@
 #include <sys/uio.h>
 
 #define LINE        64u
-#define DESCRIPTOR  4096 /* what may belong to one, upwards; glibc's takes 2304 bytes */
+#define DESCRIPTOR  1024 /* glibc's thread id and robust list lie in its first 800 bytes */
+#define RSEQ        32 /* what the kernel knows of it today; a descriptor may end right after */
 #define CHUNK_PAGES 16u
 
 extern const ptrdiff_t __rseq_offset __attribute__((weak)); /* glibc 2.35 */
@@ -52,7 +53,7 @@ static void look(struct hmm_block *b, const char *copy, uintptr_t addr, size_t l
 		if (!is_descriptor(copy + at, tcb))
 			continue;
 		keep(b, tcb, tcb + DESCRIPTOR);
-		keep(b, rseq, rseq + LINE);
+		keep(b, rseq, rseq + RSEQ);
 	}
 }
 
