@@ -6,12 +6,9 @@
 #include "os/sys.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct emu emu = { .client = -1, .staging = -1 };
 
@@ -102,7 +99,8 @@ static int start_engines(const struct hmm_config *c)
 		memset(d, 0, sizeof(*d));
 		d->index = i;
 		d->capacity = c->device_bytes >> HMM_PAGE_SHIFT;
-		d->control_fd = d->pidfd = d->uffd = d->memory_fd = -1;
+		d->uffd = d->memory_fd = -1;
+		hmm_proc_init(&d->proc, i);
 		err = emu_engine_start(d);
 		if (!err)
 			emu.devices = i + 1;
@@ -150,11 +148,12 @@ static void forget(void)
 {
 	for (unsigned int i = 0; i < emu.devices; i++) {
 		struct emu_device *d = &emu.device[i];
-		int fds[] = { d->control_fd, d->pidfd, d->uffd, d->memory_fd };
 
-		for (unsigned int n = 0; n < 4; n++)
-			if (fds[n] >= 0)
-				os_close(fds[n]);
+		hmm_proc_forget(&d->proc);
+		if (d->uffd >= 0)
+			os_close(d->uffd);
+		if (d->memory_fd >= 0)
+			os_close(d->memory_fd);
 	}
 	if (emu.client >= 0)
 		os_close(emu.client);
@@ -193,8 +192,8 @@ static void device_info(unsigned int device, struct hmm_device_info *info)
 		.numa_node = -1,
 		.flags = HMM_DEVICE_CAN_FAULT | (emu.user_only ? HMM_DEVICE_USER_MODE_ONLY : 0) |
 			 (emu.move ? HMM_DEVICE_MOVE : 0) |
-			 (atomic_load(&d->state) == EMU_DEVICE_LOST ? HMM_DEVICE_LOST : 0),
-		.engine_pid = d->pid,
+			 (atomic_load(&d->proc.state) == HMM_PROC_LOST ? HMM_DEVICE_LOST : 0),
+		.engine_pid = d->proc.pid,
 	};
 	snprintf(info->name, sizeof(info->name), "HMM emulated device %u", device);
 	snprintf(info->backend, sizeof(info->backend), "emulated");
@@ -202,7 +201,8 @@ static void device_info(unsigned int device, struct hmm_device_info *info)
 
 static void stats(unsigned int device, struct hmm_stats *s)
 {
-	_Atomic uint64_t *v = emu.device[device].stat;
+	struct emu_device *d = &emu.device[device];
+	_Atomic uint64_t *v = d->stat;
 
 	s->pages_to_device = v[EMU_TO_DEVICE];
 	s->pages_to_system = v[EMU_TO_SYSTEM];
@@ -210,8 +210,8 @@ static void stats(unsigned int device, struct hmm_stats *s)
 	s->device_faults = v[EMU_DEVICE_FAULTS];
 	s->pages_evicted = v[EMU_EVICTED];
 	s->pages_remote = v[EMU_REMOTE];
-	s->launches = v[EMU_LAUNCHES];
-	s->invalid_faults = v[EMU_INVALID];
+	s->launches = d->proc.launches;
+	s->invalid_faults = d->proc.invalid;
 	s->resident_pages = resident(device);
 }
 
@@ -221,13 +221,13 @@ static int restart(struct emu_device *d)
 	int err = 0;
 
 	os_mutex_lock(&emu.restart_lock);
-	if (atomic_load(&d->state) == EMU_DEVICE_RESET) {
+	if (atomic_load(&d->proc.state) == HMM_PROC_RESET) {
 		err = home(d);
 		if (!err) {
 			emu_engine_stop(d);
 			err = emu_engine_start(d);
 			if (err)
-				atomic_store(&d->state, EMU_DEVICE_LOST);
+				atomic_store(&d->proc.state, HMM_PROC_LOST);
 			emu_kick(); /* handlers watch the new descriptors */
 		}
 	}
@@ -235,27 +235,9 @@ static int restart(struct emu_device *d)
 	return err;
 }
 
-static bool is_ending(struct emu_device *d)
+static int restart_device(unsigned int device)
 {
-	struct pollfd p = { .fd = d->pidfd, .events = POLLIN };
-	bool ending;
-
-	os_mutex_lock(&d->fault_lock);
-	ending = d->fault_valid && d->fault.generation == atomic_load(&d->generation);
-	ending |= d->shared && __atomic_load_n(&d->shared->crash.state, __ATOMIC_ACQUIRE);
-	os_mutex_unlock(&d->fault_lock);
-	return ending || (d->pidfd >= 0 && poll(&p, 1, 0) == 1);
-}
-
-/* An engine's socket breaks a moment before a handler sees it dead. */
-static unsigned int settled_state(struct emu_device *d)
-{
-	for (int i = 0; i < 5000; i++) {
-		if (atomic_load(&d->state) != EMU_DEVICE_RUNNING || !is_ending(d))
-			break;
-		os_sleep_ns(1000000);
-	}
-	return atomic_load(&d->state);
+	return restart(&emu.device[device]);
 }
 
 struct connect_args {
@@ -263,37 +245,13 @@ struct connect_args {
 	int fd;
 };
 
-static int try_connect(struct emu_device *d, int *fd, unsigned int *generation)
-{
-	struct hmm_engine_msg msg = { .magic = HMM_ENGINE_MAGIC, .op = HMM_ENGINE_CONNECT };
-	int pair[2], err = 0;
-
-	if (settled_state(d) == EMU_DEVICE_RESET)
-		err = restart(d);
-	if (err || !emu_device_up(d))
-		return err ? err : -ENODEV;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	*generation = atomic_load(&d->generation);
-	err = emu_engine_request(d, &msg, pair[1]);
-	os_close(pair[1]);
-	if (err) {
-		os_close(pair[0]);
-		return err;
-	}
-	*fd = pair[0];
-	return *generation == atomic_load(&d->generation) ? 0 : -EAGAIN;
-}
-
 /* On a private stack: locks are held around system calls on what lies there. */
 static long connect_on_stack(void *arg)
 {
 	struct connect_args *a = arg;
-	int err;
 
-	while ((err = try_connect(&emu.device[a->device], &a->fd, &a->generation)) == -EAGAIN)
-		os_close(a->fd); /* of an engine that was replaced meanwhile */
-	return err;
+	return hmm_proc_connect(&emu.device[a->device].proc, restart_device, &a->fd,
+				&a->generation);
 }
 
 static int connect_engine(unsigned int device, int *fd, unsigned int *generation)
@@ -320,7 +278,7 @@ static int launch_begin(unsigned int device)
 	struct emu_device *d = &emu.device[device];
 	char none = 0;
 
-	emu_count(d, EMU_LAUNCHES, 1);
+	atomic_fetch_add(&d->proc.launches, 1);
 	os_enter(drain_on_stack, &none, sizeof(none));
 	emu_remote_revalidate(d);
 	return emu_device_up(d) ? 0 : -ENODEV;
@@ -328,17 +286,7 @@ static int launch_begin(unsigned int device)
 
 static int launch_end(unsigned int device, unsigned int generation, struct hmm_device_fault *fault)
 {
-	struct emu_device *d = &emu.device[device];
-	unsigned int state = settled_state(d);
-	int ended = 0;
-
-	os_mutex_lock(&d->fault_lock);
-	if (d->fault_valid && d->fault.generation == generation) {
-		*fault = d->fault;
-		ended = 1;
-	}
-	os_mutex_unlock(&d->fault_lock);
-	return !ended && state == EMU_DEVICE_LOST ? -ENODEV : ended;
+	return hmm_proc_launch_end(&emu.device[device].proc, generation, fault);
 }
 
 static long migrate(uintptr_t start, uintptr_t end, int target)

@@ -18,37 +18,22 @@
 #include "core/backend.h"
 #include "core/block.h"
 #include "core/window.h"
+#include "device/proc.h"
 #include "emulated/uffd.h"
-#include "engine/engine_proto.h"
 #include "os/lock.h"
 #include "os/log.h"
 #include "os/maps.h"
 
-enum emu_device_state {
-	EMU_DEVICE_OFF = 0, /* no engine */
-	EMU_DEVICE_RUNNING,
-	EMU_DEVICE_RESET, /* ended by a device fault; starts again on connect */
-	EMU_DEVICE_LOST,  /* its engine died; stays lost */
-};
-
 struct emu_device {
 	unsigned int index;
-	_Atomic unsigned int state;
-	_Atomic unsigned int generation;
-	int pid, pidfd, control_fd, memory_fd, uffd;
-	struct hmm_engine_shared *shared;
-	struct os_mutex control_lock; /* one request at a time on control_fd */
+	struct hmm_proc proc;
+	int memory_fd, uffd;
 	struct os_mutex agent_lock[2];
-	struct os_mutex io_lock; /* taken by threads of the application, not by faults */
-	uint64_t capacity;       /* pages */
-	_Atomic int64_t frames;  /* pages of device memory in use or promised */
-	struct os_mutex fault_lock;
-	struct hmm_device_fault fault; /* what ended generation fault.generation */
-	bool fault_valid;
-	_Atomic uint64_t served, served_pages; /* by this engine, for the report */
+	uint64_t capacity;                     /* pages */
+	_Atomic int64_t frames;                /* pages of device memory in use or promised */
 	_Atomic bool has_copies;               /* of read-only memory, made since the last launch */
 	struct emu_remote *remotes;            /* locking: remote_lock */
-	_Atomic uint64_t stat[16];
+	_Atomic uint64_t stat[8];
 };
 
 enum emu_stat {
@@ -58,8 +43,6 @@ enum emu_stat {
 	EMU_DEVICE_FAULTS,
 	EMU_EVICTED,
 	EMU_REMOTE,
-	EMU_LAUNCHES,
-	EMU_INVALID,
 };
 
 struct emu {
@@ -95,7 +78,7 @@ static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 
 static inline bool emu_device_up(struct emu_device *d)
 {
-	return atomic_load(&d->state) == EMU_DEVICE_RUNNING;
+	return hmm_proc_up(&d->proc);
 }
 
 /*
@@ -192,17 +175,11 @@ void emu_remote_forget(struct emu_device *d);
 bool emu_remote_contains(struct emu_device *d, uintptr_t addr);
 int emu_copy_read_only(struct emu_device *d, const struct os_vma *vma, uintptr_t addr);
 
-/* engine_start.c */
-int emu_engine_start(struct emu_device *d);
-
 /* engine_proc.c */
-void emu_engine_end(int pidfd); /* kills and closes; returns when the last store is over */
+int emu_engine_start(struct emu_device *d);
 void emu_engine_stop(struct emu_device *d);
 void emu_engine_died(struct emu_device *d);
-int emu_engine_request(struct emu_device *d, const struct hmm_engine_msg *msg, int fd);
 int emu_engine_agent(struct emu_device *d, uint32_t op, uintptr_t start, size_t len);
-void emu_engine_invalid(struct emu_device *d, uint64_t addr, int write, uint32_t tid,
-			const char *reason);
 long emu_device_io(unsigned int device, uintptr_t addr, char *buffer, size_t length, bool write);
 
 /* fork.c */

@@ -98,7 +98,7 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 	if (!err && !b->owner[i] && hmm_bits_test(&b->kernel_used, i))
 		return -EBUSY;
 	if (!err) {
-		atomic_fetch_add(&d->served_pages, pages);
+		atomic_fetch_add(&d->proc.served_pages, pages);
 		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
 	}
 	return err;
@@ -154,12 +154,12 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg)
 	}
 	/* Before it is served: whoever is woken may look at the counters. */
 	emu_count(d, EMU_DEVICE_FAULTS, 1);
-	atomic_fetch_add(&d->served, 1);
+	atomic_fetch_add(&d->proc.served, 1);
 	why = resolve(d, addr, write, flags & UFFD_PAGEFAULT_FLAG_WP);
 	if (!why)
 		return;
 	emu_count(d, EMU_DEVICE_FAULTS, -1ull);
-	atomic_fetch_sub(&d->served, 1);
-	emu_engine_invalid(d, msg->arg.pagefault.address, write, msg->arg.pagefault.feat.ptid,
+	atomic_fetch_sub(&d->proc.served, 1);
+	hmm_proc_invalid(&d->proc, msg->arg.pagefault.address, write, msg->arg.pagefault.feat.ptid,
 			   why);
 }

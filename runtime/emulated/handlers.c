@@ -124,7 +124,7 @@ static void wait_fill(struct wait *w)
 		if (!emu_device_up(&emu.device[i]))
 			continue;
 		wait_add(w, emu.device[i].uffd, i);
-		wait_add(w, emu.device[i].pidfd, i);
+		wait_add(w, emu.device[i].proc.pidfd, i);
 	}
 }
 

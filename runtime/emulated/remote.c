@@ -121,7 +121,7 @@ int emu_remote_map(struct emu_device *d, const struct os_vma *v)
 	if (!r)
 		return -ENOMEM;
 	fd = open_file_of(v);
-	err = fd < 0 ? fd : emu_engine_request(d, &msg, fd);
+	err = fd < 0 ? fd : hmm_proc_request(&d->proc, &msg, fd);
 	if (fd >= 0)
 		os_close(fd);
 	if (err) {
@@ -171,7 +171,7 @@ static void unmap(struct emu_device *d, struct emu_remote *r)
 		.length = r->end - r->start,
 	};
 
-	emu_engine_request(d, &msg, -1);
+	hmm_proc_request(&d->proc, &msg, -1);
 	os_free(r, sizeof(*r));
 }
 

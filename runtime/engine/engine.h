@@ -14,6 +14,7 @@ struct engine_options {
 	int device;
 	uint64_t bytes;
 	bool user_only;
+	bool driver; /* HMM_ENGINE_DRIVER_FD maps the client's memory */
 };
 
 struct engine_range {

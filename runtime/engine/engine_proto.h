@@ -10,8 +10,9 @@
 #include <stdint.h>
 
 #define HMM_ENGINE_MAGIC 0x484d4d45u
-#define HMM_ENGINE_PROTO 1u
+#define HMM_ENGINE_PROTO 2u
 #define HMM_ENGINE_CTL_FD 3
+#define HMM_ENGINE_DRIVER_FD 4 /* with --driver: the client's memory */
 #define HMM_ENGINE_MAX_WINDOWS 8
 #define HMM_ENGINE_AGENTS 8
 #define HMM_ENGINE_IO_OFFSET (64u << 10)
@@ -19,8 +20,8 @@
 #define HMM_ENGINE_SHARED_BYTES (HMM_ENGINE_IO_OFFSET + HMM_ENGINE_IO_BYTES)
 #define HMM_ENGINE_SIG_ABORT (SIGRTMIN + 4)
 
-/* Engine to client, first message; with it, unless error, three descriptors: device
- * memory, its userfaultfd, the shared page. */
+/* Engine to client, first message; with it, unless error, descriptors: the shared page, and
+ * without a driver device memory and its userfaultfd. */
 struct hmm_engine_hello {
 	uint32_t magic;
 	uint32_t proto;

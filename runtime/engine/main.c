@@ -25,6 +25,10 @@ static int parse(int argc, char **argv, struct engine_options *o)
 			o->user_only = true;
 			continue;
 		}
+		if (!strcmp(argv[i], "--driver")) {
+			o->driver = true;
+			continue;
+		}
 		if (!value)
 			return -EINVAL;
 		if (!strcmp(argv[i], "--client"))
@@ -48,7 +52,7 @@ static void stand_alone(void)
 {
 	int null;
 
-	syscall(SYS_close_range, HMM_ENGINE_CTL_FD + 1, ~0u, 0);
+	syscall(SYS_close_range, HMM_ENGINE_CTL_FD + (engine.opts.driver ? 2 : 1), ~0u, 0);
 	/* Also where the client has none of the three: device memory must not be stdout. */
 	null = open("/dev/null", O_RDWR);
 	if (null >= 0)
@@ -83,7 +87,8 @@ static int send_hello(struct hmm_engine_hello *hello)
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(3 * sizeof(int))];
 	} control = { 0 };
-	int fds[3] = { engine.memory_fd, engine.uffd, engine.shared_fd };
+	int fds[3] = { engine.shared_fd, engine.memory_fd, engine.uffd };
+	size_t bytes = (engine.opts.driver ? 1 : 3) * sizeof(int);
 	struct iovec iov = { hello, sizeof(*hello) };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
@@ -91,12 +96,12 @@ static int send_hello(struct hmm_engine_hello *hello)
 		struct cmsghdr *c;
 
 		m.msg_control = control.bytes;
-		m.msg_controllen = sizeof(control.bytes);
+		m.msg_controllen = CMSG_SPACE(bytes);
 		c = CMSG_FIRSTHDR(&m);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(fds));
-		memcpy(CMSG_DATA(c), fds, sizeof(fds));
+		c->cmsg_len = CMSG_LEN(bytes);
+		memcpy(CMSG_DATA(c), fds, bytes);
 	}
 	return sendmsg(HMM_ENGINE_CTL_FD, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
@@ -115,6 +120,8 @@ int main(int argc, char **argv)
 	engine_relayout(argv, engine.opts.client);
 	prctl(PR_SET_NAME, "hmm-engine");
 	fcntl(HMM_ENGINE_CTL_FD, F_SETFD, FD_CLOEXEC);
+	if (engine.opts.driver)
+		fcntl(HMM_ENGINE_DRIVER_FD, F_SETFD, FD_CLOEXEC);
 	hello.pid = (uint32_t)getpid();
 	hello.error = engine_memory_init(&hello.uffd_features);
 	if (!hello.error)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Device memory: one sparse file, its offsets the addresses of the client, mapped over
+ * Device memory. With a driver, the client's memory as the driver shows it. Without: one sparse file, its offsets the addresses of the client, mapped over
  * every address that is free here and registered with userfaultfd. A load or store of
  * the engine through any pointer of the client then works, or faults to the client.
  */
@@ -53,23 +53,46 @@ static int make_device(void)
 	return errno == EFBIG ? -ENOMEM : -errno;
 }
 
+/* The driver's faults make every page of the client's addressable, at its own address. */
+static int map_client(uint64_t start, uint64_t length)
+{
+	void *p = mmap((void *)(uintptr_t)start, length, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_FIXED_NOREPLACE, HMM_ENGINE_DRIVER_FD, (off_t)start);
+
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+static int map_windows(void)
+{
+	int err = engine_find_windows(engine.window, HMM_ENGINE_MAX_WINDOWS, &engine.n_windows);
+
+	engine_release_heap();
+	for (unsigned int i = 0; !err && i < engine.n_windows; i++) {
+		uint64_t start = engine.window[i].start, length = engine.window[i].end - start;
+
+		err = engine.opts.driver ? map_client(start, length) :
+					   map_device(start, length, PROT_READ | PROT_WRITE,
+						      MAP_FIXED_NOREPLACE);
+	}
+	return err;
+}
+
 int engine_memory_init(uint64_t *features)
 {
 	bool user_only;
-	int err = make_device();
+	int err = 0;
 
+	*features = 0;
+	if (!engine.opts.driver)
+		err = make_device();
 	if (err)
 		return err;
-	engine.uffd = uffd_open(REQUIRED, UFFD_WP_UNPOPULATED, features, &user_only);
-	if (engine.uffd < 0)
-		return engine.uffd;
-	err = engine_find_windows(engine.window, HMM_ENGINE_MAX_WINDOWS, &engine.n_windows);
-	engine_release_heap();
-	for (unsigned int i = 0; !err && i < engine.n_windows; i++)
-		err = map_device(engine.window[i].start,
-				 engine.window[i].end - engine.window[i].start,
-				 PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
-	return err;
+	if (!engine.opts.driver) {
+		engine.uffd = uffd_open(REQUIRED, UFFD_WP_UNPOPULATED, features, &user_only);
+		if (engine.uffd < 0)
+			return engine.uffd;
+	}
+	return map_windows();
 }
 
 static bool is_hole(void *at)

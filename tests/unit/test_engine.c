@@ -100,10 +100,10 @@ static int start(void)
 	if (recvmsg(control, &m, MSG_CMSG_CLOEXEC) != sizeof(hello) || hello.error)
 		return hello.error ? hello.error : -EPROTO;
 	memcpy(fds, CMSG_DATA(&room.align), sizeof(fds));
-	uffd = fds[1];
-	shared = mmap(NULL, HMM_ENGINE_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fds[2], 0);
+	uffd = fds[2];
+	shared = mmap(NULL, HMM_ENGINE_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
 	close(fds[0]);
-	close(fds[2]);
+	close(fds[1]);
 	return shared == MAP_FAILED ? -ENOMEM : 0;
 }
 

@@ -6,8 +6,9 @@
  * page of the client shared with a child for a moment (UFFDIO_MOVE refuses those for
  * good), and the application's wait() must not meet a child that it never made.
  */
-#include "emulated/emu.h"
+#include "device/proc.h"
 #include "os/arena.h"
+#include "os/log.h"
 #include "os/sys.h"
 
 #include <dlfcn.h>
@@ -66,10 +67,18 @@ struct spawn {
 	const char *path;
 	char *argv[12];
 	char *stack;
-	int control;
+	int control, driver; /* what it inherits; driver -1: nothing */
 	int pid;
 	int error;
 };
+
+/* Under the number that the engine knows, and not closed by execve(). */
+static int hand_over(int fd, int number)
+{
+	if (fd == number)
+		return fcntl(fd, F_SETFD, 0);
+	return dup2(fd, number) < 0 ? -1 : 0;
+}
 
 /* In the engine-to-be, which shares the client's memory until it executes. */
 static int spawn_engine(void *arg)
@@ -77,9 +86,13 @@ static int spawn_engine(void *arg)
 	struct spawn *s = arg;
 	uint64_t none = 0;
 
-	if (s->control == HMM_ENGINE_CTL_FD)
-		fcntl(s->control, F_SETFD, 0);
-	else if (dup2(s->control, HMM_ENGINE_CTL_FD) < 0)
+	/* Out of the way first: either may have the other's number. */
+	if (s->driver >= 0)
+		s->driver = fcntl(s->driver, F_DUPFD_CLOEXEC, HMM_ENGINE_DRIVER_FD + 1);
+	if (s->driver >= 0 && s->control == HMM_ENGINE_DRIVER_FD)
+		s->control = fcntl(s->control, F_DUPFD_CLOEXEC, HMM_ENGINE_DRIVER_FD + 1);
+	if (hand_over(s->control, HMM_ENGINE_CTL_FD) ||
+	    (s->driver >= 0 && hand_over(s->driver, HMM_ENGINE_DRIVER_FD)))
 		goto failed;
 	os_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
 	execve(s->path, s->argv, environ);
@@ -122,7 +135,7 @@ static int spawn(struct spawn *s)
 }
 
 /* Whatever came is ours to close. */
-static unsigned int received(struct msghdr *m, int fds[3])
+static unsigned int received(struct msghdr *m, int fds[HMM_PROC_FDS])
 {
 	struct cmsghdr *c = CMSG_FIRSTHDR(m);
 	unsigned int n;
@@ -135,7 +148,7 @@ static unsigned int received(struct msghdr *m, int fds[3])
 }
 
 static int check_hello(const struct hmm_engine_hello *hello, ssize_t got, int flags,
-		       unsigned int n_fds)
+		       bool as_expected)
 {
 	if (got < (ssize_t)(2 * sizeof(uint32_t)) || hello->magic != HMM_ENGINE_MAGIC ||
 	    hello->proto != HMM_ENGINE_PROTO || got != sizeof(*hello))
@@ -144,16 +157,17 @@ static int check_hello(const struct hmm_engine_hello *hello, ssize_t got, int fl
 		return hello->error;
 	if (flags & MSG_CTRUNC)
 		return -EMFILE; /* no room for its descriptors here */
-	return n_fds == 3 ? 0 : -EPROTO;
+	return as_expected ? 0 : -EPROTO;
 }
 
-static int receive_hello(int fd, struct hmm_engine_hello *hello, int fds[3])
+static int receive_hello(int fd, int fds[HMM_PROC_FDS], unsigned int expected)
 {
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(3 * sizeof(int))];
+		char bytes[CMSG_SPACE(HMM_PROC_FDS * sizeof(int))];
 	} control;
-	struct iovec iov = { hello, sizeof(*hello) };
+	struct hmm_engine_hello hello = { 0 };
+	struct iovec iov = { &hello, sizeof(hello) };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
 			    .msg_controllen = sizeof(control.bytes) };
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -165,44 +179,54 @@ static int receive_hello(int fd, struct hmm_engine_hello *hello, int fds[3])
 		return -ETIMEDOUT;
 	got = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
 	n = got < 0 ? 0 : received(&m, fds);
-	err = check_hello(hello, got, m.msg_flags, n);
+	err = check_hello(&hello, got, m.msg_flags, n == expected);
 	while (err && n)
 		os_close(fds[--n]);
 	return err;
 }
 
-static int adopt(struct emu_device *d, int pid, int pidfd, int control, const int fds[3])
+static int adopt(struct hmm_proc *p, int pid, int pidfd, int control, int shared_fd)
 {
-	uintptr_t p = os_mmap(0, HMM_ENGINE_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-			      fds[2], 0);
+	uintptr_t at = os_mmap(0, HMM_ENGINE_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+			       shared_fd, 0);
 
-	os_close(fds[2]);
-	if (os_is_error(p)) {
-		os_close(fds[0]);
-		os_close(fds[1]);
+	os_close(shared_fd);
+	if (os_is_error(at))
 		return -ENOMEM;
-	}
-	os_madvise(p, HMM_ENGINE_SHARED_BYTES, MADV_DONTFORK);
-	d->pid = pid;
-	d->pidfd = pidfd;
-	d->shared = (struct hmm_engine_shared *)p;
-	d->control_fd = control;
-	d->memory_fd = fds[0];
-	d->uffd = fds[1];
-	atomic_store(&d->served, 0);
-	atomic_store(&d->served_pages, 0);
-	atomic_store(&d->frames, 0);
-	atomic_fetch_add(&d->generation, 1);
-	atomic_store(&d->state, EMU_DEVICE_RUNNING);
+	os_madvise(at, HMM_ENGINE_SHARED_BYTES, MADV_DONTFORK);
+	p->pid = pid;
+	p->pidfd = pidfd;
+	p->shared = (struct hmm_engine_shared *)at;
+	p->control_fd = control;
+	atomic_store(&p->served, 0);
+	atomic_store(&p->served_pages, 0);
 	return 0;
 }
 
-int emu_engine_start(struct emu_device *d)
+/* Its first message; @kept receives what came beside the shared page. */
+static int greet(struct hmm_proc *p, int pid, int pidfd, int control, int *kept,
+		 unsigned int n_kept)
+{
+	int fds[HMM_PROC_FDS];
+	int err = receive_hello(control, fds, 1 + n_kept);
+
+	if (err)
+		return err;
+	err = adopt(p, pid, pidfd, control, fds[0]);
+	for (unsigned int i = 0; i < n_kept; i++)
+		if (err)
+			os_close(fds[1 + i]);
+		else
+			kept[i] = fds[1 + i];
+	return err;
+}
+
+int hmm_proc_start(struct hmm_proc *p, const struct hmm_proc_options *o, int *kept,
+		   unsigned int n_kept)
 {
 	char path[512], client[16], index[16], bytes[32];
-	struct spawn s = { .path = path };
-	struct hmm_engine_hello hello = { 0 };
-	int pair[2], fds[3];
+	struct spawn s = { .path = path, .driver = o->driver_fd };
+	int pair[2];
 	int err = find_engine(path, sizeof(path)), pid, pidfd;
 
 	if (err) {
@@ -212,15 +236,14 @@ int emu_engine_start(struct emu_device *d)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	snprintf(client, sizeof(client), "%d", getpid());
-	snprintf(index, sizeof(index), "%u", d->index);
-	snprintf(bytes, sizeof(bytes), "%llu",
-		 (unsigned long long)(d->capacity << HMM_PAGE_SHIFT));
+	snprintf(index, sizeof(index), "%u", p->index);
+	snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)o->bytes);
 	s.control = pair[1];
 	s.argv[0] = path;
 	s.argv[1] = "--client", s.argv[2] = client;
 	s.argv[3] = "--device", s.argv[4] = index;
 	s.argv[5] = "--bytes", s.argv[6] = bytes;
-	s.argv[7] = emu.user_only ? "--user-mode-only" : NULL;
+	s.argv[7] = o->driver_fd >= 0 ? "--driver" : o->user_only ? "--user-mode-only" : NULL;
 	pid = spawn(&s);
 	os_close(pair[1]);
 	pidfd = pid < 0 ? pid : (int)os_syscall2(SYS_pidfd_open, pid, 0);
@@ -228,14 +251,17 @@ int emu_engine_start(struct emu_device *d)
 		os_close(pair[0]); /* which ends the engine, if there is one */
 		return pidfd;
 	}
-	err = receive_hello(pair[0], &hello, fds);
-	if (!err)
-		err = adopt(d, pid, pidfd, pair[0], fds);
+	err = greet(p, pid, pidfd, pair[0], kept, n_kept);
 	if (err) {
 		hmm_log(HMM_LOG_ERROR, "hmm-engine %s did not start (%d)", path, err);
 		os_close(pair[0]);
-		emu_engine_end(pidfd);
+		hmm_proc_kill(pidfd);
 	}
 	return err;
 }
 
+void hmm_proc_run(struct hmm_proc *p)
+{
+	atomic_fetch_add(&p->generation, 1);
+	atomic_store(&p->state, HMM_PROC_RUNNING);
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+/* The engine process of a device: its end, and what front ends see of it. */
+#include "device/proc.h"
+#include "os/log.h"
+#include "os/sys.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+void hmm_proc_init(struct hmm_proc *p, unsigned int index)
+{
+	*p = (struct hmm_proc){ .index = index, .pidfd = -1, .control_fd = -1 };
+}
+
+/* Not our child, so there is no status to collect; but its stores must be over. */
+void hmm_proc_kill(int pidfd)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	os_syscall4(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	os_close(pidfd);
+}
+
+void hmm_proc_release(struct hmm_proc *p)
+{
+	if (!p->pid)
+		return;
+	hmm_proc_kill(p->pidfd);
+	os_close(p->control_fd);
+	os_mutex_lock(&p->fault_lock);
+	os_munmap(p->shared, HMM_ENGINE_SHARED_BYTES);
+	p->shared = NULL;
+	os_mutex_unlock(&p->fault_lock);
+	p->pid = 0;
+	p->control_fd = p->pidfd = -1;
+}
+
+void hmm_proc_forget(struct hmm_proc *p)
+{
+	if (p->control_fd >= 0)
+		os_close(p->control_fd);
+	if (p->pidfd >= 0)
+		os_close(p->pidfd);
+	hmm_proc_init(p, p->index);
+}
+
+/* Locking: p->fault_lock. The first of an engine's life counts. */
+static void note_fault(struct hmm_proc *p, uint64_t addr, uint32_t write, const char *reason)
+{
+	unsigned int generation = atomic_load(&p->generation);
+	size_t i = 0;
+
+	if (p->fault_valid && p->fault.generation == generation)
+		return;
+	p->fault = (struct hmm_device_fault){
+		.address = addr,
+		.write = write,
+		.generation = generation,
+		.device_faults = atomic_load(&p->served),
+		.pages = atomic_load(&p->served_pages),
+	};
+	for (; reason[i] && i < sizeof(p->fault.reason) - 1; i++)
+		p->fault.reason[i] = reason[i];
+	p->fault_valid = true;
+	hmm_log(HMM_LOG_INFO, "device %u: invalid %s at %lx: %s", p->index,
+		write == 1 ? "store" : "access", addr, reason);
+}
+
+/* Did the engine end because of what a kernel did? Locking: p->fault_lock. */
+static void look_at_crash(struct hmm_proc *p)
+{
+	const struct hmm_engine_crash *c = &p->shared->crash;
+	const char *reason = "no memory for a device, or only to be read";
+
+	if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) != HMM_CRASH_VALID)
+		return;
+	if (c->signal == SIGBUS)
+		reason = "beyond the end of a file";
+	else if (c->signal != SIGSEGV)
+		reason = "the kernel computed or executed what cannot be";
+	atomic_fetch_add(&p->invalid, 1);
+	note_fault(p, c->address, c->write, reason);
+}
+
+static bool has_ended(const struct hmm_proc *p)
+{
+	struct pollfd end = { .fd = p->pidfd, .events = POLLIN };
+	struct timespec now = { 0, 0 };
+
+	return p->pidfd >= 0 && os_syscall5(SYS_ppoll, &end, 1, &now, NULL, 8) == 1;
+}
+
+bool hmm_proc_died(struct hmm_proc *p)
+{
+	unsigned int state = HMM_PROC_RUNNING, next = HMM_PROC_LOST;
+
+	/* The news may be of an engine that was replaced meanwhile. */
+	if (!has_ended(p))
+		return false;
+	os_mutex_lock(&p->fault_lock);
+	look_at_crash(p);
+	if (p->fault_valid && p->fault.generation == atomic_load(&p->generation))
+		next = HMM_PROC_RESET;
+	os_mutex_unlock(&p->fault_lock);
+	if (!atomic_compare_exchange_strong(&p->state, &state, next))
+		return false;
+	if (next == HMM_PROC_LOST)
+		hmm_log(HMM_LOG_ERROR, "device %u: its engine (pid %d) died; pages come home",
+			p->index, p->pid);
+	return true;
+}
+
+/*
+ * hmm_device_read() and _write() end with what they did so far; a kernel ends with its engine,
+ * which starts again for the next launch.
+ */
+void hmm_proc_invalid(struct hmm_proc *p, uint64_t addr, int write, uint32_t tid,
+		      const char *reason)
+{
+	atomic_fetch_add(&p->invalid, 1);
+	if (tid && tid == __atomic_load_n(&p->shared->io_tid, __ATOMIC_ACQUIRE)) {
+		__atomic_store_n(&p->shared->io_abort, 1, __ATOMIC_RELEASE);
+		os_syscall3(SYS_tgkill, p->pid, tid, HMM_ENGINE_SIG_ABORT);
+		return;
+	}
+	os_mutex_lock(&p->fault_lock);
+	note_fault(p, addr, (uint32_t)write, reason);
+	os_mutex_unlock(&p->fault_lock);
+	os_syscall4(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+}
+
+static bool is_ending(struct hmm_proc *p)
+{
+	bool ending;
+
+	os_mutex_lock(&p->fault_lock);
+	ending = p->fault_valid && p->fault.generation == atomic_load(&p->generation);
+	ending |= p->shared && __atomic_load_n(&p->shared->crash.state, __ATOMIC_ACQUIRE);
+	os_mutex_unlock(&p->fault_lock);
+	return ending || has_ended(p);
+}
+
+/* An engine's socket breaks a moment before a handler sees it dead. */
+static unsigned int settled_state(struct hmm_proc *p)
+{
+	for (int i = 0; i < 5000; i++) {
+		if (!hmm_proc_up(p) || !is_ending(p))
+			break;
+		os_sleep_ns(1000000);
+	}
+	return atomic_load(&p->state);
+}
+
+static int try_connect(struct hmm_proc *p, int (*restart)(unsigned int), int *fd,
+		       unsigned int *generation)
+{
+	struct hmm_engine_msg msg = { .magic = HMM_ENGINE_MAGIC, .op = HMM_ENGINE_CONNECT };
+	int pair[2], err = 0;
+
+	if (settled_state(p) == HMM_PROC_RESET)
+		err = restart(p->index);
+	if (err || !hmm_proc_up(p))
+		return err ? err : -ENODEV;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	*generation = atomic_load(&p->generation);
+	err = hmm_proc_request(p, &msg, pair[1]);
+	os_close(pair[1]);
+	if (err) {
+		os_close(pair[0]);
+		return err;
+	}
+	*fd = pair[0];
+	return *generation == atomic_load(&p->generation) ? 0 : -EAGAIN;
+}
+
+int hmm_proc_connect(struct hmm_proc *p, int (*restart)(unsigned int), int *fd,
+		     unsigned int *generation)
+{
+	int err;
+
+	while ((err = try_connect(p, restart, fd, generation)) == -EAGAIN)
+		os_close(*fd); /* of an engine that was replaced meanwhile */
+	return err;
+}
+
+int hmm_proc_launch_end(struct hmm_proc *p, unsigned int generation,
+			struct hmm_device_fault *fault)
+{
+	unsigned int state = settled_state(p);
+	int ended = 0;
+
+	os_mutex_lock(&p->fault_lock);
+	if (p->fault_valid && p->fault.generation == generation) {
+		*fault = p->fault;
+		ended = 1;
+	}
+	os_mutex_unlock(&p->fault_lock);
+	return !ended && state == HMM_PROC_LOST ? -ENODEV : ended;
+}
