@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 # Anonymous pages on the driver's devices.
 set -euo pipefail
-insmod "$HMM_MODULES/hmm_drm.ko" devices=2 mib=16
+# shellcheck source=tests/vm/load.sh
+. "$HMM_SRC/tests/vm/load.sh"
+load_driver devices=2 mib=16
 "$HMM_BUILD/bin/driver_anonymous"
 for pages in 1 4 64; do
 	"$HMM_BUILD/bin/driver_race" $((3 * HMM_TEST_SCALE)) $pages
 done
-rmmod hmm_drm

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 # Pages of files on the driver's devices, over ext4 and tmpfs.
 set -euo pipefail
-insmod "$HMM_MODULES/hmm_drm.ko" devices=2 mib=16
+# shellcheck source=tests/vm/load.sh
+. "$HMM_SRC/tests/vm/load.sh"
+load_driver devices=2 mib=16
 mkdir -p /mnt/ext4 /mnt/tmpfs /mnt/hmmfs
 truncate -s 256M /tmp/image
 mkfs.ext4 -q /tmp/image
@@ -27,5 +29,3 @@ for lower in tmpfs ext4; do
 	rm /mnt/hmmfs/counts
 	umount /mnt/hmmfs
 done
-umount /mnt/ext4
-rmmod hmm_drm

@@ -3,6 +3,8 @@
 # The race over a file fails when a fence is left out: 1, write-protect on the device before the
 # dirty state is taken; 2, revocation before a page comes home.
 set -euo pipefail
+# shellcheck source=tests/vm/load.sh
+. "$HMM_SRC/tests/vm/load.sh"
 if [ "$HMM_VARIANT" != plain ]; then
 	echo "skipped: this kernel is too slow to lose a race in the time there is"
 	exit 0
@@ -10,7 +12,7 @@ fi
 mkdir -p /mnt/tmpfs /mnt/hmmfs
 mount -t tmpfs lower /mnt/tmpfs
 for fence in 1 2; do
-	insmod "$HMM_MODULES/hmm_drm.ko" devices=2 mib=16 skip_fence=$fence
+	load_driver devices=2 mib=16 skip_fence=$fence
 	mount -t hmmfs /mnt/tmpfs /mnt/hmmfs
 	seen=
 	for _ in 1 2 3 4 5 6; do
@@ -19,5 +21,5 @@ for fence in 1 2; do
 	done
 	[ -n "$seen" ] || { echo "without fence $fence nothing was lost"; exit 1; }
 	umount /mnt/hmmfs
-	rmmod hmm_drm
+	unload_driver
 done

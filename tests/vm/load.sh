@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# For the tests to source. Whatever a test mounts and loads goes at its end, however that comes:
+# the next one starts clean.
+
+load_driver() {
+	insmod "$HMM_MODULES/hmm_drm.ko" "$@"
+}
+
+# What held the module may be a process that is still dying.
+unload_driver() {
+	for _ in {1..100}; do
+		grep -q '^hmm_drm ' /proc/modules || return 0
+		rmmod hmm_drm 2>/dev/null && return 0
+		sleep 0.1
+	done
+	echo "hmm_drm is still in use:"
+	grep '^hmm_drm ' /proc/modules
+	return 1
+}
+
+clean_up() {
+	local status=$? folder
+	trap - EXIT
+	set +e
+	for folder in /mnt/hmmfs /mnt/ext4 /mnt/tmpfs; do
+		if grep -q " $folder " /proc/mounts; then
+			umount "$folder" || status=1
+		fi
+	done
+	unload_driver || status=1
+	exit $status
+}
+trap clean_up EXIT
