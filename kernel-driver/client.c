@@ -15,6 +15,14 @@ static DEFINE_MUTEX(hmmdrm_mms_lock);
 static LIST_HEAD(clients);
 static LIST_HEAD(engines);
 
+/* What a device has taken from the CPU has only its protection changed, or is passed over. */
+static bool stays_exclusive(const struct mmu_notifier_range *range)
+{
+	return range->event == MMU_NOTIFY_PROTECTION_VMA ||
+	       range->event == MMU_NOTIFY_PROTECTION_PAGE ||
+	       range->event == MMU_NOTIFY_SOFT_DIRTY || range->event == MMU_NOTIFY_MIGRATE;
+}
+
 /*
  * The sequence changes under client->lock, which an engine's fault holds while it looks at
  * the sequence and makes its entry: an entry is either seen here, or not made.
@@ -33,6 +41,7 @@ static bool invalidate(struct mmu_interval_notifier *mni, const struct mmu_notif
 	else if (!mutex_trylock(&client->lock))
 		return false;
 	mmu_interval_set_seq(mni, seq);
+	hmmdrm_remote_forget(client, range->start, range->end, stays_exclusive(range));
 	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE))
 		list_for_each_entry(engine, &client->engines, link)
 			hmmdrm_engine_zap(engine, range->start, range->end);
@@ -76,6 +85,7 @@ int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file)
 	kref_init(&client->ref);
 	mutex_init(&client->lock);
 	INIT_LIST_HEAD(&client->engines);
+	xa_init_flags(&client->remote, XA_FLAGS_ACCOUNT);
 	client->mm = mm;
 	err = mmu_interval_notifier_insert(&client->notifier, mm, 0, TASK_SIZE_MAX, &notifier_ops);
 	if (err) {
@@ -100,6 +110,7 @@ static void client_release(struct kref *ref)
 	struct hmmdrm_client *client = container_of(ref, struct hmmdrm_client, ref);
 
 	mmu_interval_notifier_remove(&client->notifier);
+	xa_destroy(&client->remote);
 	mmdrop(client->mm);
 	kfree(client);
 }
@@ -162,6 +173,8 @@ void hmmdrm_engine_unbind(struct hmmdrm_engine *engine)
 	mutex_lock(&engine->client->lock);
 	list_del(&engine->link);
 	engine->mapping = NULL;
+	if (list_empty(&engine->client->engines))
+		hmmdrm_remote_forget(engine->client, 0, TASK_SIZE_MAX, true);
 	mutex_unlock(&engine->client->lock);
 	mutex_lock(&hmmdrm_mms_lock);
 	list_del(&engine->node);

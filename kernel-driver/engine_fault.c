@@ -8,6 +8,7 @@
  * fixed: an engine's mm is never a client's, and nobody takes an engine's mmap_lock from a
  * client's side.
  */
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hmm.h>
@@ -20,8 +21,10 @@
 #include "hmmdrm.h"
 #include "hmmfs/hmmfs.h"
 
-#define MAX_TRIES     100 /* then signals are looked at, and the access is made again */
-#define MIGRATE_TRIES 4 /* of a page that others hold, or that is in swap */
+#define MAX_TRIES  100 /* then signals are looked at, and the access is made again */
+#define BUSY_TRIES 20 /* of a page that others hold, or that is in swap */
+#define BUSY_NOW   4 /* of these at once, and then a wait before each */
+#define BUSY_US    500
 
 struct look {
 	struct hmmdrm_engine *engine;
@@ -29,7 +32,7 @@ struct look {
 	struct page *exclusive; /* locked and referenced, until its entry is made */
 	struct folio *file; /* a file's frame: likewise */
 	unsigned int tries;
-	bool write, writable, tried;
+	bool write, writable, tried, movable;
 };
 
 static void lock_client(struct mm_struct *mm)
@@ -111,7 +114,8 @@ static int migrate_in(struct look *l)
 	err = check_vma(vma, l->write);
 	if (!err && is_hmmfs(vma))
 		return file_in(l, vma);
-	if (!err && vma_is_anonymous(vma) && !hmmdrm_can_migrate(vma))
+	l->movable = !err && vma_is_anonymous(vma) && !hmmdrm_can_migrate(vma);
+	if (l->movable)
 		hmmdrm_to_device(l->engine->hd, vma, max(l->addr & ~(bytes - 1), vma->vm_start),
 				 min((l->addr & ~(bytes - 1)) + bytes, vma->vm_end), l->addr);
 	mmap_read_unlock(mm);
@@ -140,15 +144,32 @@ static int look_up(struct look *l, unsigned long *entry)
  * not, until it faults. One page with two writers' entries would be what the kernel's page table
  * check calls a bug. The event is ours: the sequence must not move for it.
  */
-static int take_exclusive(struct look *l)
+static int take_exclusive(struct look *l, unsigned long pfn)
 {
 	struct hmmdrm_client *client = l->engine->client;
 
-	if (hmmdrm_make_exclusive(client->mm, l->addr, client, &l->exclusive))
+	if (hmmdrm_remote_note(client, l->addr, pfn, true))
+		return -ENOMEM;
+	if (hmmdrm_make_exclusive(client->mm, l->addr, client, &l->exclusive)) {
+		hmmdrm_remote_forget(client, l->addr, l->addr + PAGE_SIZE, false);
 		return -EAGAIN;
+	}
 	l->pfn = page_to_pfn(l->exclusive);
 	l->writable = true;
 	return 0;
+}
+
+/*
+ * Others have a page for a moment: its lock, or a reference in a batch of some CPU's LRU, which
+ * migrate_vma_setup() drains. Who pins it says so, mostly, and is not waited for. Nor is a page
+ * that would not leave for any wait.
+ */
+static bool busy_for_now(struct look *l, struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	return l->movable && !folio_maybe_dma_pinned(folio) && !folio_test_large(folio) &&
+	       l->tries++ < BUSY_TRIES;
 }
 
 /* -EAGAIN: something changed, look again. */
@@ -157,14 +178,16 @@ static int use(struct look *l, unsigned long entry)
 	struct page *page = hmm_pfn_to_page(entry);
 	bool frame = hmmdrm_is_frame(page), writable = entry & HMM_PFN_WRITE;
 
-	if (!frame && PageAnon(page) && l->tries++ < MIGRATE_TRIES) {
+	if (!frame && PageAnon(page) && busy_for_now(l, page)) {
 		l->tried = false;
 		return -EAGAIN;
 	}
 	if (!frame)
 		hmmdrm_count(l->engine->hd, HMMDRM_REMOTE, 1);
 	if (!frame && PageAnon(page) && writable)
-		return take_exclusive(l);
+		return take_exclusive(l, page_to_pfn(page));
+	if (!frame && hmmdrm_remote_note(l->engine->client, l->addr, page_to_pfn(page), false))
+		return -ENOMEM;
 	if (frame && (hmmdrm_frame_device(page) != l->engine->hd || (l->write && !writable))) {
 		/* Another device's, or shared after a fork: a CPU's touch settles that. */
 		int err = fixup_user_fault(l->engine->client->mm, l->addr,
@@ -245,6 +268,9 @@ static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
 		int err = look(l);
 
 		if (err == -EAGAIN) {
+			/* No lock is held but the engine's own. */
+			if (l->tries > BUSY_NOW)
+				usleep_range(BUSY_US, 2 * BUSY_US);
 			cond_resched();
 			continue;
 		}

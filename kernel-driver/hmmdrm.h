@@ -22,6 +22,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
+#include <linux/xarray.h>
 
 #include "provider.h"
 
@@ -70,6 +71,7 @@ struct hmmdrm_client {
 	struct mutex lock;
 	struct list_head engines; /* locking: lock */
 	struct list_head node; /* of all; locking: hmmdrm_mms_lock */
+	struct xarray remote; /* remote.c; by page number */
 };
 
 /* One for each DRM_IOCTL_HMM_ENGINE_CREATE; closed with its descriptor. */
@@ -118,6 +120,14 @@ struct list_head *hmmdrm_frame_rmap(struct page *dpage);
 int hmmdrm_rmap_add(struct page *dpage, struct hmmdrm_engine *engine, unsigned long addr);
 void hmmdrm_frame_revoke(struct page *dpage);
 void hmmdrm_frame_write_protect(struct page *dpage);
+
+/* remote.c: pages of the system that engines were given where they are. No locks; note() may sleep. */
+int hmmdrm_remote_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn,
+		       bool exclusive);
+void hmmdrm_remote_forget(struct hmmdrm_client *client, unsigned long start, unsigned long end,
+			  bool keep_exclusive);
+bool hmmdrm_remote_at(struct hmmdrm_client *client, unsigned long addr, bool present,
+		      unsigned long *pfn);
 
 /* evict.c: how many frames came free. */
 unsigned long hmmdrm_evict(struct hmmdrm_device *hd, unsigned long pages);

@@ -21,6 +21,11 @@
 #define BUSY_MS 100
 #define SNAPSHOT 512ul
 
+struct snapshot {
+	unsigned long entry[SNAPSHOT];
+	DECLARE_BITMAP(remote, SNAPSHOT);
+};
+
 static int query(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct drm_hmm_query *q = data;
@@ -158,10 +163,32 @@ static void add_file_pages(struct mm_struct *mm, unsigned long start, unsigned l
 	}
 }
 
+/* What the CPU has lost to a device is there for all that. False: look again. */
+static bool add_remote_pages(struct hmmdrm_client *client, const struct hmm_range *range,
+			     struct snapshot *s)
+{
+	bitmap_zero(s->remote, SNAPSHOT);
+	if (xa_empty(&client->remote))
+		return true;
+	for (unsigned long i = 0; i < (range->end - range->start) >> PAGE_SHIFT; i++) {
+		bool present = s->entry[i] & HMM_PFN_VALID;
+		unsigned long pfn;
+
+		if (!hmmdrm_remote_at(client, range->start + (i << PAGE_SHIFT), present, &pfn))
+			continue;
+		__set_bit(i, s->remote);
+		if (!present)
+			s->entry[i] = pfn | HMM_PFN_VALID;
+	}
+	/* Between the two looks a page may have come back to the CPU. */
+	return !mmu_interval_read_retry(&client->notifier, range->notifier_seq);
+}
+
 /* What [start, start + pages) maps, without faults. */
 static int snapshot(struct hmmdrm_client *client, unsigned long start, unsigned long pages,
-		    unsigned long *entry)
+		    struct snapshot *s)
 {
+	unsigned long *entry = s->entry;
 	struct hmm_range range = {
 		.notifier = &client->notifier,
 		.start = start,
@@ -179,6 +206,8 @@ static int snapshot(struct hmmdrm_client *client, unsigned long start, unsigned 
 		if (!err)
 			add_file_pages(client->mm, start, pages, entry);
 		mmap_read_unlock(client->mm);
+		if (!err && !add_remote_pages(client, &range, s))
+			err = -EBUSY;
 	} while (err == -EBUSY && !fatal_signal_pending(current));
 	return err;
 }
@@ -194,18 +223,18 @@ static int location(unsigned long entry)
 }
 
 static long count_at(struct hmmdrm_client *client, unsigned long start, unsigned long end,
-		     int target, unsigned long *entry)
+		     int target, struct snapshot *s)
 {
 	long n = 0;
 
 	while (start < end) {
 		unsigned long pages = min((end - start) >> PAGE_SHIFT, SNAPSHOT);
-		int err = snapshot(client, start, pages, entry);
+		int err = snapshot(client, start, pages, s);
 
 		if (err)
 			return err;
 		for (unsigned long i = 0; i < pages; i++)
-			n += location(entry[i]) == target;
+			n += location(s->entry[i]) == target;
 		start += pages << PAGE_SHIFT;
 		cond_resched();
 	}
@@ -214,15 +243,16 @@ static long count_at(struct hmmdrm_client *client, unsigned long start, unsigned
 
 /* Pages in swap, or that a device has for itself, are not collected: touch them. */
 static void fault_in(struct hmmdrm_client *client, unsigned long start, unsigned long end,
-		     unsigned long *entry)
+		     struct snapshot *s)
 {
 	while (start < end) {
 		unsigned long pages = min((end - start) >> PAGE_SHIFT, SNAPSHOT);
 
-		if (snapshot(client, start, pages, entry))
+		if (snapshot(client, start, pages, s))
 			return;
 		for (unsigned long i = 0; i < pages; i++) {
-			if (entry[i] & (HMM_PFN_VALID | HMM_PFN_ERROR))
+			if ((s->entry[i] & (HMM_PFN_VALID | HMM_PFN_ERROR)) &&
+			    !test_bit(i, s->remote))
 				continue;
 			mmap_read_lock(client->mm);
 			fixup_user_fault(client->mm, start + (i << PAGE_SHIFT), 0, NULL);
@@ -238,8 +268,9 @@ static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 	struct drm_hmm_migrate *m = data;
 	struct hmmdrm_client *client = hmmdrm_client_of(file);
 	struct hmmdrm_device *hd = m->target < 0 ? NULL : hmmdrm_device_get(m->target);
-	unsigned long start, end, *entry, until = jiffies + msecs_to_jiffies(BUSY_MS);
+	unsigned long start, end, until = jiffies + msecs_to_jiffies(BUSY_MS);
 	int err = widen(m->addr, m->length, &start, &end);
+	struct snapshot *s;
 	long n;
 
 	if (!client)
@@ -248,39 +279,42 @@ static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 		return -EINVAL;
 	if (err)
 		return err;
-	entry = kvmalloc_array(SNAPSHOT, sizeof(*entry), GFP_KERNEL);
-	if (!entry)
+	s = kvmalloc(sizeof(*s), GFP_KERNEL);
+	if (!s)
 		return -ENOMEM;
 	for (;;) {
 		err = migrate_range(client->mm, hd, start, end);
-		n = err ? err : count_at(client, start, end, m->target, entry);
+		n = err ? err : count_at(client, start, end, m->target, s);
 		/* Pages that others hold for a moment; those that are pinned stay. */
 		if (n < 0 || !hd || n >= min((end - start) >> PAGE_SHIFT, hd->nr_frames) ||
 		    time_after(jiffies, until) || signal_pending(current))
 			break;
-		fault_in(client, start, end, entry);
+		fault_in(client, start, end, s);
 		usleep_range(1000, 2000);
 	}
-	kvfree(entry);
+	kvfree(s);
 	if (n < 0)
 		return n;
 	m->pages = n;
 	return 0;
 }
 
-static int copy_status(const struct drm_hmm_pages *p, u64 first, const unsigned long *entry,
+static int copy_status(const struct drm_hmm_pages *p, u64 first, const struct snapshot *snap,
 		       unsigned long pages)
 {
 	for (unsigned long i = 0; i < pages; i++) {
-		struct drm_hmm_page s = { .location = location(entry[i]), .node = -1 };
+		unsigned long entry = snap->entry[i];
+		struct drm_hmm_page s = { .location = location(entry), .node = -1 };
 		u64 to = p->status + (first + i) * p->entry_bytes;
 
-		if (entry[i] & HMM_PFN_ERROR)
+		if (entry & HMM_PFN_ERROR)
 			return -EFAULT;
 		if (s.location == DRM_HMM_SYSTEM)
-			s.node = page_to_nid(hmm_pfn_to_page(entry[i]));
-		if (entry[i] & HMM_PFN_WRITE)
+			s.node = page_to_nid(hmm_pfn_to_page(entry));
+		if (entry & HMM_PFN_WRITE)
 			s.flags |= DRM_HMM_PAGE_WRITABLE;
+		if (test_bit(i, snap->remote))
+			s.flags |= DRM_HMM_PAGE_REMOTE;
 		if (copy_to_user(u64_to_user_ptr(to), &s,
 				 min_t(size_t, sizeof(s), p->entry_bytes)))
 			return -EFAULT;
@@ -292,7 +326,8 @@ static int pages(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct drm_hmm_pages *p = data;
 	struct hmmdrm_client *client = hmmdrm_client_of(file);
-	unsigned long start, end, *entry;
+	unsigned long start, end;
+	struct snapshot *s;
 	int err;
 
 	if (!client)
@@ -304,20 +339,20 @@ static int pages(struct drm_device *drm, void *data, struct drm_file *file)
 	if (err)
 		return err;
 	end = start + (p->pages << PAGE_SHIFT);
-	entry = kvmalloc_array(SNAPSHOT, sizeof(*entry), GFP_KERNEL);
-	if (!entry)
+	s = kvmalloc(sizeof(*s), GFP_KERNEL);
+	if (!s)
 		return -ENOMEM;
 	for (u64 done = 0; !err && done < p->pages;) {
 		unsigned long n = min_t(u64, p->pages - done, SNAPSHOT);
 
-		err = snapshot(client, start + (done << PAGE_SHIFT), n, entry);
+		err = snapshot(client, start + (done << PAGE_SHIFT), n, s);
 		if (!err)
-			err = copy_status(p, done, entry, n);
+			err = copy_status(p, done, s, n);
 		done += n;
 		if (fatal_signal_pending(current))
 			err = -EINTR;
 	}
-	kvfree(entry);
+	kvfree(s);
 	return err;
 }
 

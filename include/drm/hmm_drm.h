@@ -69,6 +69,12 @@ struct drm_hmm_page {
 };
 
 #define DRM_HMM_PAGE_WRITABLE (1u << 0) /* without a fault */
+/*
+ * A page of the system that a device has where it is: for itself, until the CPU touches it
+ * (pinned memory; then not WRITABLE), or together with the CPU (shared memory; a device may
+ * have let go of that unnoticed).
+ */
+#define DRM_HMM_PAGE_REMOTE (1u << 1)
 
 /* Fills @pages entries at @status, of the pages from @addr on. -EFAULT: not mapped. */
 struct drm_hmm_pages {

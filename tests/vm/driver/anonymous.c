@@ -4,10 +4,12 @@
 
 #include <CUnit/Basic.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -168,6 +170,47 @@ static void remote(void)
 	value = 4;
 	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, &value), 0);
 	CU_ASSERT_EQUAL(p[0], 4);
+	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
+	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_WRITABLE | DRM_HMM_PAGE_REMOTE);
+	engine_end(&e);
+	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_WRITABLE);
+	munmap(p, PAGE);
+}
+
+/* A page that a pipe holds cannot move: the device gets it where it is, and the CPU loses it. */
+static void pinned(void)
+{
+	char *p = map_anonymous(PAGE), c = 0;
+	struct iovec part = { .iov_base = p, .iov_len = PAGE };
+	uint64_t value = 8;
+	struct engine e;
+	int ends[2];
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, PAGE), 0);
+	CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+	p[0] = 7;
+	CU_ASSERT_EQUAL(vmsplice(ends[1], &part, 1, 0), PAGE);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, 0), 0);
+	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_WRITABLE);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, &value), 0);
+	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
+	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_REMOTE);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, DRM_HMM_SYSTEM), 1);
+	/* Less protection takes nothing back. */
+	CU_ASSERT_EQUAL(mprotect(p, PAGE, PROT_READ), 0);
+	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_REMOTE);
+	CU_ASSERT_EQUAL(mprotect(p, PAGE, PROT_READ | PROT_WRITE), 0);
+	CU_ASSERT_EQUAL(p[0], 8);
+	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
+	CU_ASSERT_EQUAL(page_flags(p) & DRM_HMM_PAGE_REMOTE, 0);
+	/* The pipe has the page itself, so what the device stored. */
+	CU_ASSERT(read(ends[0], &c, 1) == 1 && c == 8);
+	close(ends[0]);
+	close(ends[1]);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p, 1, &value), 0);
+	CU_ASSERT_EQUAL(where(p), 0);
+	CU_ASSERT_EQUAL(madvise(p, PAGE, MADV_DONTNEED), 0);
+	CU_ASSERT_EQUAL(where(p), DRM_HMM_NOT_POPULATED);
 	engine_end(&e);
 	munmap(p, PAGE);
 }
@@ -234,6 +277,7 @@ int main(void)
 	CU_add_test(s, "fork", forks);
 	CU_add_test(s, "three times the device's memory", eviction);
 	CU_add_test(s, "shared memory is mapped remotely", remote);
+	CU_add_test(s, "a pinned page", pinned);
 	CU_add_test(s, "accesses that cannot be", invalid_accesses);
 	CU_add_test(s, "wrong arguments", wrong_arguments);
 	CU_basic_set_mode(CU_BRM_VERBOSE);

@@ -37,13 +37,28 @@ long migrate(void *addr, size_t length, int target)
 	return ioctl(node, DRM_IOCTL_HMM_MIGRATE, &m) ? -errno : (long)m.pages;
 }
 
+static int status(const void *addr, struct drm_hmm_page *page)
+{
+	struct drm_hmm_pages p = { .addr = (uintptr_t)addr, .pages = 1, .status = (uintptr_t)page,
+				   .entry_bytes = sizeof(*page) };
+
+	return ioctl(node, DRM_IOCTL_HMM_PAGES, &p) ? -1000 - errno : 0;
+}
+
 int where(const void *addr)
 {
-	struct drm_hmm_page page = { 0 };
-	struct drm_hmm_pages p = { .addr = (uintptr_t)addr, .pages = 1, .status = (uintptr_t)&page,
-				   .entry_bytes = sizeof(page) };
+	struct drm_hmm_page page;
+	int err = status(addr, &page);
 
-	return ioctl(node, DRM_IOCTL_HMM_PAGES, &p) ? -1000 - errno : page.location;
+	return err ? err : page.location;
+}
+
+int page_flags(const void *addr)
+{
+	struct drm_hmm_page page;
+	int err = status(addr, &page);
+
+	return err ? err : (int)page.flags;
 }
 
 uint64_t resident(unsigned int device)

@@ -18,6 +18,7 @@ int client_open(void);
 long migrate(void *addr, size_t length, int target);
 /* Of one page: a device, DRM_HMM_SYSTEM, DRM_HMM_NOT_POPULATED; -errno below those. */
 int where(const void *addr);
+int page_flags(const void *addr); /* DRM_HMM_PAGE_*, or -errno as where() */
 uint64_t resident(unsigned int device);
 char *map_anonymous(size_t bytes);
 

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages of the system that an engine was given where they are. An entry of the CPU that a
+ * device has taken looks like an empty one to hmm_range_fault(): what it was is noted here,
+ * before it is taken, and forgotten by the notifier when it changes.
+ */
+#include <linux/mm.h>
+#include <linux/xarray.h>
+
+#include "hmmdrm.h"
+
+#define EXCLUSIVE 1ul
+
+/* 0 or -ENOMEM. A note that turns out too early does no harm: see hmmdrm_remote_at(). */
+int hmmdrm_remote_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn,
+		       bool exclusive)
+{
+	void *note = xa_mk_value(pfn << 1 | (exclusive ? EXCLUSIVE : 0));
+
+	return xa_err(xa_store(&client->remote, addr >> PAGE_SHIFT, note, GFP_KERNEL));
+}
+
+void hmmdrm_remote_forget(struct hmmdrm_client *client, unsigned long start, unsigned long end,
+			  bool keep_exclusive)
+{
+	unsigned long index;
+	void *note;
+
+	xa_for_each_range(&client->remote, index, note, start >> PAGE_SHIFT,
+			  (end - 1) >> PAGE_SHIFT)
+		if (!keep_exclusive || !(xa_to_value(note) & EXCLUSIVE))
+			xa_erase(&client->remote, index);
+}
+
+/*
+ * @present: what the CPU's page table says. Then a page is remote if both have it, else if it
+ * was taken; its number goes to @pfn.
+ */
+bool hmmdrm_remote_at(struct hmmdrm_client *client, unsigned long addr, bool present,
+		      unsigned long *pfn)
+{
+	void *note = xa_load(&client->remote, addr >> PAGE_SHIFT);
+
+	if (!note || present == !!(xa_to_value(note) & EXCLUSIVE))
+		return false;
+	*pfn = xa_to_value(note) >> 1;
+	return true;
+}
