@@ -86,6 +86,7 @@ int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file)
 	mutex_init(&client->lock);
 	INIT_LIST_HEAD(&client->engines);
 	xa_init_flags(&client->remote, XA_FLAGS_ACCOUNT);
+	xa_init_flags(&client->refused, XA_FLAGS_ACCOUNT);
 	client->mm = mm;
 	err = mmu_interval_notifier_insert(&client->notifier, mm, 0, TASK_SIZE_MAX, &notifier_ops);
 	if (err) {
@@ -111,6 +112,7 @@ static void client_release(struct kref *ref)
 
 	mmu_interval_notifier_remove(&client->notifier);
 	xa_destroy(&client->remote);
+	xa_destroy(&client->refused);
 	mmdrop(client->mm);
 	kfree(client);
 }

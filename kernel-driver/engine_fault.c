@@ -189,10 +189,15 @@ static int use(struct look *l, unsigned long entry)
 	if (!frame && hmmdrm_remote_note(l->engine->client, l->addr, page_to_pfn(page), false))
 		return -ENOMEM;
 	if (frame && (hmmdrm_frame_device(page) != l->engine->hd || (l->write && !writable))) {
-		/* Another device's, or shared after a fork: a CPU's touch settles that. */
-		int err = fixup_user_fault(l->engine->client->mm, l->addr,
-					   l->write ? FAULT_FLAG_WRITE : 0, NULL);
+		/*
+		 * Another device's, shared after a fork, or read-only until a moment ago: a CPU's
+		 * touch settles that. It brings the page home; a second one makes it writable.
+		 */
+		unsigned int flags = l->write ? FAULT_FLAG_WRITE : 0;
+		int err = fixup_user_fault(l->engine->client->mm, l->addr, flags, NULL);
 
+		if (!err && l->write)
+			err = fixup_user_fault(l->engine->client->mm, l->addr, flags, NULL);
 		l->tried = false;
 		return err ? err : -EAGAIN;
 	}

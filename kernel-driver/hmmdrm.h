@@ -71,7 +71,7 @@ struct hmmdrm_client {
 	struct mutex lock;
 	struct list_head engines; /* locking: lock */
 	struct list_head node; /* of all; locking: hmmdrm_mms_lock */
-	struct xarray remote; /* remote.c; by page number */
+	struct xarray remote, refused; /* remote.c; by page number */
 };
 
 /* One for each DRM_IOCTL_HMM_ENGINE_CREATE; closed with its descriptor. */
@@ -128,6 +128,9 @@ void hmmdrm_remote_forget(struct hmmdrm_client *client, unsigned long start, uns
 			  bool keep_exclusive);
 bool hmmdrm_remote_at(struct hmmdrm_client *client, unsigned long addr, bool present,
 		      unsigned long *pfn);
+/* Pages that others hold, so that a migration left them; until the CPU's entry changes. */
+void hmmdrm_refused_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn);
+bool hmmdrm_refused_at(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn);
 
 /* evict.c: how many frames came free. */
 unsigned long hmmdrm_evict(struct hmmdrm_device *hd, unsigned long pages);

@@ -24,6 +24,8 @@
 struct snapshot {
 	unsigned long entry[SNAPSHOT];
 	DECLARE_BITMAP(remote, SNAPSHOT);
+	DECLARE_BITMAP(shared, SNAPSHOT);
+	DECLARE_BITMAP(dirty, SNAPSHOT);
 };
 
 static int query(struct drm_device *drm, void *data, struct drm_file *file)
@@ -145,21 +147,38 @@ static int migrate_range(struct mm_struct *mm, struct hmmdrm_device *hd, unsigne
 }
 
 /* A file's frames are in no page table. Locking: mmap_lock. */
-static void add_file_pages(struct mm_struct *mm, unsigned long start, unsigned long pages,
-			   unsigned long *entry)
+static void add_file_page(struct address_space *mapping, pgoff_t index, struct snapshot *s,
+			  unsigned long i)
 {
-	for (unsigned long i = 0; i < pages; i++) {
-		struct vm_area_struct *vma = vma_lookup(mm, start + (i << PAGE_SHIFT));
-		struct folio *folio;
+	struct folio *folio = filemap_get_folio(mapping, index);
 
-		if (!vma || !is_hmmfs(vma) || entry[i] & HMM_PFN_VALID)
+	if (IS_ERR(folio))
+		return;
+	if (!(s->entry[i] & HMM_PFN_VALID))
+		s->entry[i] = page_to_pfn(folio_file_page(folio, index)) | HMM_PFN_VALID;
+	if (folio_test_dirty(folio))
+		__set_bit(i, s->dirty);
+	folio_put(folio);
+}
+
+/* What only the mappings know. Locking: mmap_lock. */
+static void add_mappings(struct mm_struct *mm, unsigned long start, unsigned long pages,
+			 struct snapshot *s)
+{
+	struct vm_area_struct *vma = NULL;
+
+	bitmap_zero(s->shared, SNAPSHOT);
+	bitmap_zero(s->dirty, SNAPSHOT);
+	for (unsigned long i = 0; i < pages; i++) {
+		unsigned long addr = start + (i << PAGE_SHIFT);
+
+		if (!vma || addr >= vma->vm_end)
+			vma = vma_lookup(mm, addr);
+		if (!vma || !(vma->vm_flags & VM_SHARED))
 			continue;
-		folio = filemap_get_folio(vma->vm_file->f_mapping,
-					  linear_page_index(vma, start + (i << PAGE_SHIFT)));
-		if (IS_ERR(folio))
-			continue;
-		entry[i] = folio_pfn(folio) | HMM_PFN_VALID;
-		folio_put(folio);
+		__set_bit(i, s->shared);
+		if (is_hmmfs(vma))
+			add_file_page(vma->vm_file->f_mapping, linear_page_index(vma, addr), s, i);
 	}
 }
 
@@ -204,7 +223,7 @@ static int snapshot(struct hmmdrm_client *client, unsigned long start, unsigned 
 		mmap_read_lock(client->mm);
 		err = hmm_range_fault(&range);
 		if (!err)
-			add_file_pages(client->mm, start, pages, entry);
+			add_mappings(client->mm, start, pages, s);
 		mmap_read_unlock(client->mm);
 		if (!err && !add_remote_pages(client, &range, s))
 			err = -EBUSY;
@@ -263,6 +282,23 @@ static void fault_in(struct hmmdrm_client *client, unsigned long start, unsigned
 	}
 }
 
+/* What is still where it was, and why. */
+static void note_refused(struct hmmdrm_client *client, unsigned long start, unsigned long end,
+			 struct snapshot *s)
+{
+	for (; start < end; start += SNAPSHOT << PAGE_SHIFT) {
+		unsigned long pages = min((end - start) >> PAGE_SHIFT, SNAPSHOT);
+
+		if (snapshot(client, start, pages, s))
+			return;
+		for (unsigned long i = 0; i < pages; i++)
+			if (location(s->entry[i]) == DRM_HMM_SYSTEM)
+				hmmdrm_refused_note(client, start + (i << PAGE_SHIFT),
+						    s->entry[i] & ~HMM_PFN_FLAGS);
+		cond_resched();
+	}
+}
+
 static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct drm_hmm_migrate *m = data;
@@ -292,6 +328,8 @@ static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 		fault_in(client, start, end, s);
 		usleep_range(1000, 2000);
 	}
+	if (hd && n >= 0 && n < (end - start) >> PAGE_SHIFT)
+		note_refused(client, start, end, s);
 	kvfree(s);
 	if (n < 0)
 		return n;
@@ -299,8 +337,27 @@ static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 	return 0;
 }
 
-static int copy_status(const struct drm_hmm_pages *p, u64 first, const struct snapshot *snap,
-		       unsigned long pages)
+static u32 page_flags(struct hmmdrm_client *client, unsigned long addr, const struct snapshot *s,
+		      unsigned long i)
+{
+	unsigned long entry = s->entry[i];
+	u32 flags = 0;
+
+	if (entry & HMM_PFN_WRITE)
+		flags |= DRM_HMM_PAGE_WRITABLE;
+	if (test_bit(i, s->remote))
+		flags |= DRM_HMM_PAGE_REMOTE;
+	if (test_bit(i, s->shared))
+		flags |= DRM_HMM_PAGE_SHARED;
+	if (test_bit(i, s->dirty))
+		flags |= DRM_HMM_PAGE_DIRTY;
+	if (hmmdrm_refused_at(client, addr, entry & ~HMM_PFN_FLAGS))
+		flags |= DRM_HMM_PAGE_PINNED;
+	return flags;
+}
+
+static int copy_status(struct hmmdrm_client *client, const struct drm_hmm_pages *p, u64 first,
+		       const struct snapshot *snap, unsigned long pages)
 {
 	for (unsigned long i = 0; i < pages; i++) {
 		unsigned long entry = snap->entry[i];
@@ -311,10 +368,8 @@ static int copy_status(const struct drm_hmm_pages *p, u64 first, const struct sn
 			return -EFAULT;
 		if (s.location == DRM_HMM_SYSTEM)
 			s.node = page_to_nid(hmm_pfn_to_page(entry));
-		if (entry & HMM_PFN_WRITE)
-			s.flags |= DRM_HMM_PAGE_WRITABLE;
-		if (test_bit(i, snap->remote))
-			s.flags |= DRM_HMM_PAGE_REMOTE;
+		s.flags = page_flags(client, (p->addr & PAGE_MASK) + ((first + i) << PAGE_SHIFT),
+				     snap, i);
 		if (copy_to_user(u64_to_user_ptr(to), &s,
 				 min_t(size_t, sizeof(s), p->entry_bytes)))
 			return -EFAULT;
@@ -347,7 +402,7 @@ static int pages(struct drm_device *drm, void *data, struct drm_file *file)
 
 		err = snapshot(client, start + (done << PAGE_SHIFT), n, s);
 		if (!err)
-			err = copy_status(p, done, s, n);
+			err = copy_status(client, p, done, s, n);
 		done += n;
 		if (fatal_signal_pending(current))
 			err = -EINTR;

@@ -30,6 +30,31 @@ void hmmdrm_remote_forget(struct hmmdrm_client *client, unsigned long start, uns
 			  (end - 1) >> PAGE_SHIFT)
 		if (!keep_exclusive || !(xa_to_value(note) & EXCLUSIVE))
 			xa_erase(&client->remote, index);
+	xa_for_each_range(&client->refused, index, note, start >> PAGE_SHIFT,
+			  (end - 1) >> PAGE_SHIFT)
+		xa_erase(&client->refused, index);
+}
+
+/* A note that cannot be made is only missed by who asks. */
+void hmmdrm_refused_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn)
+{
+	struct folio *folio = pfn_folio(pfn);
+	bool held;
+
+	if (!folio_try_get(folio))
+		return;
+	held = folio_maybe_dma_pinned(folio) ||
+	       folio_ref_count(folio) > 1 + folio_mapcount(folio) + folio_test_swapcache(folio);
+	folio_put(folio);
+	if (held)
+		xa_store(&client->refused, addr >> PAGE_SHIFT, xa_mk_value(pfn), GFP_KERNEL);
+}
+
+bool hmmdrm_refused_at(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn)
+{
+	void *note = xa_load(&client->refused, addr >> PAGE_SHIFT);
+
+	return note && xa_to_value(note) == pfn;
 }
 
 /*

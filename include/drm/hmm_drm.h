@@ -75,6 +75,9 @@ struct drm_hmm_page {
  * have let go of that unnoticed).
  */
 #define DRM_HMM_PAGE_REMOTE (1u << 1)
+#define DRM_HMM_PAGE_PINNED (1u << 2) /* others hold it: it does not move */
+#define DRM_HMM_PAGE_SHARED (1u << 3) /* of a shared mapping */
+#define DRM_HMM_PAGE_DIRTY  (1u << 4) /* of a file, which does not have its bytes yet */
 
 /* Fills @pages entries at @status, of the pages from @addr on. -EFAULT: not mapped. */
 struct drm_hmm_pages {

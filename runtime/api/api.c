@@ -108,7 +108,7 @@ HMM_EXPORT long hmm_migrate(struct hmm *h, void *addr, size_t length, int target
 
 static long migrate_later(uintptr_t start, uintptr_t end, int target)
 {
-	return migrate(&hmm_emulated_ops, start, end, target);
+	return migrate(hmm_backend_running(), start, end, target);
 }
 
 HMM_EXPORT int hmm_migrate_async(struct hmm *h, void *addr, size_t length, int target,

@@ -50,6 +50,6 @@ struct hmm_backend_ops {
 			  struct hmm_device_fault *fault);
 };
 
-extern const struct hmm_backend_ops hmm_emulated_ops;
+extern const struct hmm_backend_ops hmm_drm_ops, hmm_emulated_ops;
 
 #endif /* HMM_CORE_BACKEND_H */

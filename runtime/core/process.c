@@ -12,7 +12,7 @@
 
 #define HANDLE_MAGIC 0x484d4d68u
 
-static const struct hmm_backend_ops *const backends[] = { &hmm_emulated_ops };
+static const struct hmm_backend_ops *const backends[] = { &hmm_drm_ops, &hmm_emulated_ops };
 
 static struct {
 	/* Taken by open, close and fork only. Order: before every other lock. */
@@ -59,6 +59,11 @@ const struct hmm_backend_ops *hmm_backend_of(const struct hmm *h, int *err)
 	return h->epoch == process.epoch ? process.ops : NULL;
 }
 
+const struct hmm_backend_ops *hmm_backend_running(void)
+{
+	return process.ops;
+}
+
 static const struct hmm_backend_ops *choose(const char *name, int *err)
 {
 	*err = 0;
@@ -69,7 +74,7 @@ static const struct hmm_backend_ops *choose(const char *name, int *err)
 		/* The last one says why it cannot. */
 		return backends[sizeof(backends) / sizeof(backends[0]) - 1];
 	}
-	*err = strcmp(name, "drm") ? -EINVAL : -ENODEV;
+	*err = -EINVAL;
 	hmm_log(HMM_LOG_ERROR, "no backend \"%s\" here", name);
 	return NULL;
 }

@@ -16,6 +16,9 @@ struct hmm {
  */
 const struct hmm_backend_ops *hmm_backend_of(const struct hmm *h, int *err);
 
+/* Of the process, whatever the handle; NULL when none is open. */
+const struct hmm_backend_ops *hmm_backend_running(void);
+
 int hmm_process_open(struct hmm **out, const char *backend, const struct hmm_config *config);
 void hmm_process_close(struct hmm *h);
 

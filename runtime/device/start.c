@@ -67,7 +67,8 @@ struct spawn {
 	const char *path;
 	char *argv[12];
 	char *stack;
-	int control, driver; /* what it inherits; driver -1: nothing */
+	int control, driver; /* what it inherits */
+	bool with_driver;
 	int pid;
 	int error;
 };
@@ -77,7 +78,11 @@ static int hand_over(int fd, int number)
 {
 	if (fd == number)
 		return fcntl(fd, F_SETFD, 0);
-	return dup2(fd, number) < 0 ? -1 : 0;
+	if (dup2(fd, number) >= 0)
+		return 0;
+	if (errno == EBADF)
+		errno = EMFILE; /* the number is beyond the limit, or a dup() before failed */
+	return -1;
 }
 
 /* In the engine-to-be, which shares the client's memory until it executes. */
@@ -87,12 +92,12 @@ static int spawn_engine(void *arg)
 	uint64_t none = 0;
 
 	/* Out of the way first: either may have the other's number. */
-	if (s->driver >= 0)
-		s->driver = fcntl(s->driver, F_DUPFD_CLOEXEC, HMM_ENGINE_DRIVER_FD + 1);
+	if (s->driver == HMM_ENGINE_CTL_FD)
+		s->driver = dup(s->driver);
 	if (s->driver >= 0 && s->control == HMM_ENGINE_DRIVER_FD)
-		s->control = fcntl(s->control, F_DUPFD_CLOEXEC, HMM_ENGINE_DRIVER_FD + 1);
+		s->control = dup(s->control);
 	if (hand_over(s->control, HMM_ENGINE_CTL_FD) ||
-	    (s->driver >= 0 && hand_over(s->driver, HMM_ENGINE_DRIVER_FD)))
+	    (s->with_driver && hand_over(s->driver, HMM_ENGINE_DRIVER_FD)))
 		goto failed;
 	os_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
 	execve(s->path, s->argv, environ);
@@ -207,7 +212,7 @@ static int adopt(struct hmm_proc *p, int pid, int pidfd, int control, int shared
 static int greet(struct hmm_proc *p, int pid, int pidfd, int control, int *kept,
 		 unsigned int n_kept)
 {
-	int fds[HMM_PROC_FDS];
+	int fds[HMM_PROC_FDS] = { -1, -1, -1 };
 	int err = receive_hello(control, fds, 1 + n_kept);
 
 	if (err)
@@ -225,7 +230,9 @@ int hmm_proc_start(struct hmm_proc *p, const struct hmm_proc_options *o, int *ke
 		   unsigned int n_kept)
 {
 	char path[512], client[16], index[16], bytes[32];
-	struct spawn s = { .path = path, .driver = o->driver_fd };
+	struct spawn s = { .path = path,
+			   .driver = o->driver_fd,
+			   .with_driver = o->driver_fd >= 0 };
 	int pair[2];
 	int err = find_engine(path, sizeof(path)), pid, pidfd;
 

@@ -41,7 +41,7 @@ static bool notices(void)
 	struct hmm_device_info info;
 
 	CU_ASSERT_EQUAL(hmm_device_info(h, 0, &info), 0);
-	return info.flags & HMM_DEVICE_MOVE;
+	return info.flags & HMM_DEVICE_MOVE || !strcmp(info.backend, "drm");
 }
 
 /* @what must be on a device soon: unpinning ends in the background. */
