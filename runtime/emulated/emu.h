@@ -136,9 +136,13 @@ int emu_block_out(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 int emu_block_home(struct hmm_block *b, unsigned int i, unsigned int end, bool streaming);
 int emu_home_device(struct emu_device *d);
 long emu_migrate(uintptr_t start, uintptr_t end, int target);
-int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);
 /* Kind of memory of every page of a range: 0, -EFAULT, -EOPNOTSUPP or -EACCES. */
 int emu_check_range(uintptr_t start, uintptr_t end);
+/* Every page mapped at all: what a query asks, and a migration to the system. 0 or -EFAULT. */
+int emu_check_mapped(uintptr_t start, uintptr_t end);
+
+/* query.c: one entry a page. 0 or -errno. */
+int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);
 
 /* events.c */
 void emu_events_drain(void); /* no lock held */

@@ -187,8 +187,7 @@ int emu_check_range(uintptr_t start, uintptr_t end)
 	return err;
 }
 
-/* Every page mapped at all: what a migration to the system asks. */
-static int check_mapped(uintptr_t start, uintptr_t end)
+int emu_check_mapped(uintptr_t start, uintptr_t end)
 {
 	struct os_vma v;
 
@@ -260,7 +259,7 @@ static long check_on_stack(void *arg)
 {
 	struct migrate_args *a = arg;
 
-	return a->device ? emu_check_range(a->start, a->end) : check_mapped(a->start, a->end);
+	return a->device ? emu_check_range(a->start, a->end) : emu_check_mapped(a->start, a->end);
 }
 
 /* A long range may push its own beginning out again. Lock-free: a snapshot is asked for. */
@@ -308,79 +307,4 @@ long emu_migrate(uintptr_t start, uintptr_t end, int target)
 		total += n;
 	}
 	return a.device && end - first > HMM_BLOCK_BYTES ? count_on(first, end, a.device) : total;
-}
-
-static void query_page(uintptr_t addr, uint64_t map, const struct os_vma *v,
-		       struct hmm_page_status *s)
-{
-	struct hmm_block *b = hmm_block_find(&emu.table, addr);
-	unsigned int i = hmm_block_index(addr);
-
-	*s = (struct hmm_page_status){ .location = HMM_NOT_POPULATED, .node = -1 };
-	if (v->kind == OS_VMA_SHARED)
-		s->flags |= HMM_PAGE_SHARED;
-	for (unsigned int d = 0; d < emu.devices; d++)
-		if (emu_remote_contains(&emu.device[d], addr))
-			s->flags |= HMM_PAGE_REMOTE;
-	if (b && b->owner[i]) {
-		s->location = b->owner[i] - 1;
-		return;
-	}
-	if (map & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP))
-		s->location = HMM_SYSTEM;
-	if (b && (hmm_bits_test(&b->pinned, i) || hmm_bits_test(&b->kernel_used, i)))
-		s->flags |= HMM_PAGE_PINNED;
-}
-
-struct query_args {
-	uintptr_t start;
-	unsigned int pages;
-	struct hmm_page_status *out; /* of the runtime */
-};
-
-static long query_on_stack(void *arg)
-{
-	struct query_args *q = arg;
-	uint64_t *map = os_alloc(q->pages * sizeof(*map));
-	struct os_vma v = { 0 };
-	int err = map ? os_pagemap(q->start, q->pages, map) : -ENOMEM;
-
-	for (unsigned int p = 0; !err && p < q->pages; p++) {
-		uintptr_t addr = q->start + p * HMM_PAGE_BYTES;
-
-		if (addr >= v.end && os_vma_find(addr, &v))
-			err = -EFAULT;
-		else if (v.start > addr)
-			err = -EFAULT;
-		else
-			query_page(addr, map[p], &v, &q->out[p]);
-	}
-	os_free(map, q->pages * sizeof(*map));
-	return err;
-}
-
-int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status)
-{
-	const size_t bytes = HMM_BLOCK_PAGES * sizeof(*status);
-	struct hmm_page_status *out = os_alloc(bytes);
-	long err = out ? 0 : -ENOMEM;
-
-	if (!err) {
-		struct migrate_args a = { .start = start, .end = end };
-
-		err = os_enter(check_on_stack, &a, sizeof(a));
-	}
-	while (!err && start < end) {
-		size_t n = (end - start) >> HMM_PAGE_SHIFT;
-		struct query_args q = { start, HMM_BLOCK_PAGES, out };
-
-		if (n < q.pages)
-			q.pages = (unsigned int)n;
-		err = os_enter(query_on_stack, &q, sizeof(q));
-		for (size_t p = 0; !err && p < q.pages; p++)
-			*status++ = out[p];
-		start += q.pages * HMM_PAGE_BYTES;
-	}
-	os_free(out, bytes);
-	return (int)err;
 }
