@@ -88,6 +88,7 @@ static inline bool emu_device_up(struct emu_device *d)
 #define EMU_DRAIN     (-1001) /* an event is pending: emu_events_drain() */
 #define EMU_EXCLUSIVE (-1002) /* take the mirror exclusively */
 #define EMU_NO_ROOM   (-1003) /* every victim was busy: yield */
+#define EMU_WAIT      (-1004) /* the application is discarding these pages: yield */
 
 #define EMU_TRACK_CLIENT (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
 
@@ -154,6 +155,12 @@ size_t emu_discard(uintptr_t start, size_t len);
 int emu_discarder_start(void);
 void emu_discarder_stop(void);
 void emu_events_forget(void); /* in a forked child */
+
+/* discards.c: an event announced that the application discards. Locking: mirror exclusively. */
+void emu_discard_announced(uintptr_t start, uintptr_t end);
+/* May pages of the range still be discarded? Locking: mirror, and no event is pending. */
+bool emu_discard_under_way(uintptr_t start, uintptr_t end);
+void emu_discards_forget(void); /* in a forked child */
 
 /* handlers.c */
 int emu_handlers_start(void);

@@ -18,7 +18,6 @@
 
 #define MAX_EVENTS 256     /* held back by one exclusive section; the rest waits unread */
 #define HOME_NS 10000000000ull /* the CPU has nowhere else to go */
-#define DISCARD_NS 200000u /* between an application's event and the end of its madvise */
 
 static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
 static unsigned int n_pending;
@@ -138,47 +137,12 @@ static void remapped(uintptr_t from, uintptr_t to, size_t len)
 	drop_range(from, end, true);
 }
 
-static bool any_present(uintptr_t start, uintptr_t end)
-{
-	uint64_t map[64];
-
-	for (; start < end; start += 64 * HMM_PAGE_BYTES) {
-		size_t n = (end - start) >> HMM_PAGE_SHIFT;
-
-		n = n > 64 ? 64 : n;
-		if (os_pagemap(start, n, map))
-			return false;
-		for (size_t i = 0; i < n; i++)
-			if (map[i] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP))
-				return true;
-	}
-	return false;
-}
-
-/*
- * The kernel sends REMOVE before it discards, and the caller goes on to do that after we read
- * it. Until it has, old bytes are still there for a migration to take, and they would come
- * back. So wait, with the lock held; new ones cannot come, for who stores waits for us, too.
- * A caller that was preempted, or MADV_FREE, which leaves the pages: discard them here.
- */
-static void finish_discard(uintptr_t start, uintptr_t end)
-{
-	uint64_t now = os_now_ns(), patience = now + DISCARD_NS, until = now + 100 * DISCARD_NS;
-
-	while (any_present(start, end) && (now = os_now_ns()) < until) {
-		if (now > patience)
-			emu_discard(start, end - start);
-		else
-			os_syscall1(SYS_sched_yield, 0);
-	}
-}
-
 static void act(const struct uffd_msg *m)
 {
 	switch (m->event) {
 	case UFFD_EVENT_REMOVE:
 		drop_range(m->arg.remove.start, m->arg.remove.end, false);
-		finish_discard(m->arg.remove.start, m->arg.remove.end);
+		emu_discard_announced(m->arg.remove.start, m->arg.remove.end);
 		break;
 	case UFFD_EVENT_UNMAP:
 		drop_range(m->arg.remove.start, m->arg.remove.end, true);
@@ -351,4 +315,5 @@ void emu_events_forget(void)
 	discarder.thread = 0;
 	discarder.stop = discarder.go = 0;
 	n_pending = 0;
+	emu_discards_forget();
 }

@@ -51,6 +51,10 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 		unlock_mirror(exclusive);
 		return EMU_DRAIN;
 	}
+	if (emu_discard_under_way(hmm_block_addr(b, i), hmm_block_addr(b, end))) {
+		unlock_mirror(exclusive);
+		return EMU_WAIT;
+	}
 	for (;;) {
 		os_mutex_lock(&b->lock);
 		need = missing_frames(b, d->index, i, end);
@@ -88,7 +92,7 @@ int emu_block_out(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 			exclusive = true;
 		else if (err == EMU_DRAIN)
 			emu_events_drain();
-		else if (err == EMU_NO_ROOM && os_now_ns() < until)
+		else if (err == EMU_WAIT || (err == EMU_NO_ROOM && os_now_ns() < until))
 			os_sleep_ns(20000);
 		else
 			return err == EMU_NO_ROOM ? -ENOMEM : err;

@@ -267,6 +267,25 @@ static void discarded_kinds(void)
 	munmap(p, MIB);
 }
 
+/* What is stored after the advice stays: it is only of what was there before. */
+static void stored_after_free(void)
+{
+	char *p = map_pages(32 * PAGE, 7);
+
+	for (int i = 1; i <= 20; i++) {
+		CU_ASSERT_EQUAL(hmm_migrate(h, p, 32 * PAGE, 0, 0), 32);
+		memset(p + 8 * PAGE, i, 16 * PAGE);
+		CU_ASSERT_EQUAL(madvise(p + 8 * PAGE, 8 * PAGE, MADV_FREE), 0);
+		memset(p + 8 * PAGE, i + 100, 8 * PAGE);
+		usleep(1000);
+		CU_ASSERT(all_bytes(p + 8 * PAGE, 8 * PAGE, i + 100));
+		CU_ASSERT_EQUAL(hmm_migrate(h, p + 8 * PAGE, 8 * PAGE, 1, 0), 8);
+		CU_ASSERT(all_bytes(p + 8 * PAGE, 8 * PAGE, i + 100));
+		CU_ASSERT(all_bytes(p + 16 * PAGE, 8 * PAGE, i));
+	}
+	munmap(p, 32 * PAGE);
+}
+
 void add_vma_suite(void)
 {
 	CU_pSuite s = CU_add_suite_with_setup_and_teardown(
@@ -284,4 +303,5 @@ void add_vma_suite(void)
 	CU_add_test(s, "access that is taken and given", no_access);
 	CU_add_test(s, "the break shrinks", break_shrinks);
 	CU_add_test(s, "MADV_FREE and MADV_PAGEOUT", discarded_kinds);
+	CU_add_test(s, "stores after MADV_FREE", stored_after_free);
 }
