@@ -141,6 +141,8 @@ long emu_migrate(uintptr_t start, uintptr_t end, int target);
 int emu_check_range(uintptr_t start, uintptr_t end);
 /* Every page mapped at all: what a query asks, and a migration to the system. 0 or -EFAULT. */
 int emu_check_mapped(uintptr_t start, uintptr_t end);
+/* How many bytes from @addr, at most @length, their mappings allow to read, or to write. */
+size_t emu_accessible(uintptr_t addr, size_t length, bool write);
 
 /* query.c: one entry a page. 0 or -errno. */
 int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The engine of an emulated device: its memory, agents, device I/O, and its death. */
 #include "emulated/emu.h"
+#include "os/enter.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -85,10 +86,33 @@ int emu_engine_agent(struct emu_device *d, uint32_t op, uintptr_t start, size_t 
 	return err;
 }
 
+struct access_args {
+	uintptr_t addr;
+	size_t length;
+	bool write;
+};
+
+static long accessible_on_stack(void *arg)
+{
+	const struct access_args *a = arg;
+
+	return (long)emu_accessible(a->addr, a->length, a->write);
+}
+
+/*
+ * A resident page is accessible to the engine whatever became of its mapping's protection, of
+ * which the kernel does not tell. So the mappings are asked first.
+ */
 long emu_device_io(unsigned int device, uintptr_t addr, char *buffer, size_t length, bool write)
 {
 	struct emu_device *d = &emu.device[device];
+	struct access_args a = { addr, length, write };
+	long n = os_enter(accessible_on_stack, &a, sizeof(a));
 
+	if (!emu_device_up(d))
+		return -ENODEV;
+	if (n <= 0)
+		return n ? n : -EFAULT;
 	emu_remote_revalidate(d);
-	return hmm_proc_io(&d->proc, addr, buffer, length, write);
+	return hmm_proc_io(&d->proc, addr, buffer, (size_t)n, write);
 }

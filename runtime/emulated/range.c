@@ -179,8 +179,6 @@ int emu_check_range(uintptr_t start, uintptr_t end)
 	struct os_vma v;
 	int err = 0;
 
-	if (all_registered(start, end))
-		return 0;
 	while (!err && start < end) {
 		err = os_vma_find(start, &v);
 		if (err)
@@ -189,6 +187,16 @@ int emu_check_range(uintptr_t start, uintptr_t end)
 		start = v.end;
 	}
 	return err;
+}
+
+size_t emu_accessible(uintptr_t addr, size_t length, bool write)
+{
+	uintptr_t at = addr, end = addr + length;
+	struct os_vma v;
+
+	while (at < end && !os_vma_find(at, &v) && v.start <= at && v.read && (v.write || !write))
+		at = v.end;
+	return at < end ? at - addr : length;
 }
 
 int emu_check_mapped(uintptr_t start, uintptr_t end)

@@ -215,7 +215,7 @@ static void left_behind(void)
 
 static void no_access(void)
 {
-	char *p = map_pages(MIB, 5), c;
+	char *p = map_pages(MIB, 5), c, four[4];
 
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), PAGES(MIB));
 	mprotect(p, MIB, PROT_NONE);
@@ -224,12 +224,21 @@ static void no_access(void)
 	CU_ASSERT(all_bytes(p, MIB, 5));
 	mprotect(p, MIB, PROT_NONE);
 	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p, &c, 1), -EFAULT);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), -EFAULT);
 	mprotect(p, MIB, PROT_READ);
 	CU_ASSERT(hmm_device_read(h, 0, p, &c, 1) == 1 && c == 5);
 	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p, "x", 1), -EFAULT);
 	mprotect(p, MIB, PROT_READ | PROT_WRITE);
 	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p, "x", 1), 1);
 	CU_ASSERT(p[0] == 'x' && all_bytes(p + 1, MIB - 1, 5));
+	/* Nor do resident pages keep what they once allowed. */
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), PAGES(MIB));
+	mprotect(p + PAGE, PAGE, PROT_READ);
+	mprotect(p + 2 * PAGE, PAGE, PROT_NONE);
+	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + PAGE - 2, "yyyy", 4), 2);
+	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + PAGE, "y", 1), -EFAULT);
+	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + 2 * PAGE - 1, four, 4), 1);
+	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + 2 * PAGE, four, 4), -EFAULT);
 	munmap(p, MIB);
 }
 
