@@ -119,8 +119,8 @@ int hmm_stats(struct hmm *h, int device, struct hmm_stats *stats);
  * pages are retried for up to 100 ms.
  *
  * Return: how many pages of the range are on the target, or -EINVAL (zero or
- * wrapping length, unknown flag or target), -EFAULT (a page is unmapped or has no
- * access; earlier pages may have moved), -ENODEV (device gone), -ENOMEM,
+ * wrapping length, unknown flag or target), -EFAULT (a page is unmapped or, when the
+ * target is a device, has no access; earlier pages may have moved), -ENODEV (device gone), -ENOMEM,
  * -EOPNOTSUPP (hugetlb, device mappings, shared mappings, the runtime's own
  * memory), -EPERM (forked child).
  */
@@ -166,8 +166,8 @@ int hmm_query(struct hmm *h, const void *addr, size_t length,
  * hmm_device_read() - load from a range as the device would, through the
  * device's page table, faulting pages in; hmm_device_write() stores.
  * @buffer: any memory of the caller, at least @length bytes.
- * Return: bytes done; short only before an invalid page, -EFAULT if that is the
- * first; -EINVAL (zero or wrapping length, no such device), -ENODEV, -ENOMEM,
+ * Return: bytes done; short only before an invalid page (unmapped, or without the
+ * access that its mapping must allow now), -EFAULT if that is the first; -EINVAL (zero or wrapping length, no such device), -ENODEV, -ENOMEM,
  * -EPERM.
  */
 long hmm_device_read(struct hmm *h, int device, const void *addr, void *buffer,
