@@ -202,8 +202,13 @@ size_t emu_accessible(uintptr_t addr, size_t length, bool write)
 int emu_check_mapped(uintptr_t start, uintptr_t end)
 {
 	struct os_vma v;
+	bool tracked;
 
-	if (all_registered(start, end))
+	/* An event that was read of may not have been acted upon. */
+	os_read_lock(&emu.mirror);
+	tracked = all_registered(start, end);
+	os_read_unlock(&emu.mirror);
+	if (tracked)
 		return 0;
 	while (start < end) {
 		if (os_vma_find(start, &v) || v.start > start)
