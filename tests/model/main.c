@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+/*
+ * model [--backend NAME] [--algorithm move|wp] [--mode sequential|racing] [--seed N] [--count N]
+ *       [--pages N] [--without KIND,...] [--trace PAGE] [--negative model|device|client]
+ *
+ * Random operations against the model of the page states. With --negative the model, or a fence
+ * of the runtime (HMM_TEST_SKIP_FENCE), is broken, and mismatches must be found.
+ */
+#include "model/drive.h"
+
+#include <CUnit/Basic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SEQUENTIAL_OPS 20000
+#define RACING_OPS 60000
+
+static const char *mode = "both";
+
+static long ops(long ordinary)
+{
+	const char *scale = getenv("HMM_TEST_SCALE");
+
+	if (settings.ops)
+		return settings.ops;
+	return scale && atol(scale) > 1 ? ordinary * atol(scale) : ordinary;
+}
+
+static void verdict(long mismatches)
+{
+	if (mismatches > 0)
+		printf("%ld mismatches ", mismatches);
+	CU_ASSERT(mismatches >= 0);
+	CU_ASSERT(settings.negative ? mismatches != 0 : mismatches == 0);
+}
+
+static void sequential(void)
+{
+	verdict(run_sequential(ops(SEQUENTIAL_OPS)));
+}
+
+static void racing(void)
+{
+	verdict(run_racing(ops(RACING_OPS)));
+}
+
+static void set(const char *name, const char *value)
+{
+	if (!strcmp(name, "--backend"))
+		settings.open.backend = value;
+	else if (!strcmp(name, "--algorithm"))
+		settings.open.flags = strcmp(value, "wp") ? 0 : HMM_OPEN_NO_MOVE;
+	else if (!strcmp(name, "--mode"))
+		mode = value;
+	else if (!strcmp(name, "--seed"))
+		settings.seed = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--count"))
+		settings.ops = atol(value);
+	else if (!strcmp(name, "--pages"))
+		settings.pages = (unsigned int)atoi(value);
+	else if (!strcmp(name, "--trace"))
+		settings.trace = atol(value);
+	else if (!strcmp(name, "--without"))
+		settings.without = value;
+	else if (!strcmp(name, "--negative"))
+		settings.negative = value;
+	else
+		fprintf(stderr, "%s is not known\n", name);
+}
+
+/* The model is broken for one thread, fences are for several. */
+static void set_negative(void)
+{
+	if (!strcmp(settings.negative, "model")) {
+		mode = "sequential";
+		return;
+	}
+	mode = "racing";
+	setenv("HMM_TEST_SKIP_FENCE", settings.negative, 1);
+}
+
+int main(int argc, char **argv)
+{
+	struct timespec now;
+	unsigned int failures;
+	CU_pSuite s;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	settings.seed = (uint64_t)(now.tv_sec * 1000 + now.tv_nsec / 1000000) % 1000000007;
+	for (int i = 1; i + 1 < argc; i += 2)
+		set(argv[i], argv[i + 1]);
+	if (settings.negative)
+		set_negative();
+	setbuf(stdout, NULL);
+	printf("seed %lu\n", (unsigned long)settings.seed);
+	CU_initialize_registry();
+	s = CU_add_suite("page-state model", NULL, NULL);
+	if (strcmp(mode, "racing"))
+		CU_add_test(s, "sequential", sequential);
+	if (strcmp(mode, "sequential"))
+		CU_add_test(s, "racing", racing);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+	CU_cleanup_registry();
+	return failures ? 1 : 0;
+}

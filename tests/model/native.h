@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Native loads and stores of a device's engine: kernels that it runs, spoken to over its own
+ * connection, so that only the runtime lies between. All return 0, -errno, or an OpenCL error.
+ */
+#ifndef HMM_TESTS_NATIVE_H
+#define HMM_TESTS_NATIVE_H
+
+#include <hmm/hmm.h>
+#include <stdint.h>
+
+enum native_kernel { NATIVE_COPY, NATIVE_FILL, NATIVE_OWN, NATIVE_KERNELS };
+
+struct native {
+	struct hmm *hmm;
+	int device;
+	int fd;
+	unsigned int generation;
+	uint32_t kernel[NATIVE_KERNELS];
+	char reply[1 << 14];
+};
+
+int native_open(struct native *e, struct hmm *h, int device);
+void native_close(struct native *e);
+
+int native_copy(struct native *e, void *to, const void *from, uint32_t n);
+/* Byte i becomes native_pattern(seed, i). */
+int native_fill(struct native *e, void *to, uint32_t n, uint32_t seed);
+unsigned char native_pattern(uint32_t seed, uint32_t i);
+
+/*
+ * The device's part of racing.c: @steps times it takes a unit of its @lane, checks it against
+ * the same bytes at @shadow, and stores new ones in both. Both are not migrated by it.
+ */
+struct native_own {
+	char *range, *shadow;
+	uint32_t *report; /* [0] wrong units, [1] the last one's page, [2] its offset, [3] 4 bytes seen */
+	uint32_t pages, lanes, lane, seed, steps;
+};
+int native_own(struct native *e, const struct native_own *o);
+
+#endif /* HMM_TESTS_NATIVE_H */

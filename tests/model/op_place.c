@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+/* Where pages are: migrations, queries, and memory pressure. */
+#include "model/drive.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void note(struct drive *d, unsigned int first, unsigned int n, long detail, long result)
+{
+	d->now.offset = first * PAGE;
+	d->now.length = n * PAGE;
+	d->now.detail = detail;
+	d->now.result = result;
+}
+
+/* Does the background move it? Then it may be anywhere. */
+static bool is_pending(const struct drive *d, unsigned int page)
+{
+	for (unsigned int i = 0; i < d->n_pending; i++)
+		if (page >= d->pending[i].first && page < d->pending[i].first + d->pending[i].n)
+			return true;
+	return false;
+}
+
+/* Does something in the background evict? */
+static bool evicts(const struct drive *d)
+{
+	for (unsigned int i = 0; i < d->n_pending; i++)
+		if (d->pending[i].target >= 0)
+			return true;
+	return false;
+}
+
+/*
+ * How many pages of the range must be on the target: what is populated by more than the kernel's
+ * page of zeros, and all of it on a device.
+ */
+static long least(const struct drive *d, unsigned int first, unsigned int n, int target)
+{
+	static const char zeros[PAGE];
+	const struct model *m = &d->m;
+	long count = 0;
+
+	for (unsigned int i = first; i < first + n; i++)
+		count += !is_pending(d, i) &&
+			 (target >= 0 || (!(m->page[i].where & AT_NOWHERE) && !m->page[i].lazy &&
+					  memcmp(m->now + i * PAGE, zeros, PAGE)));
+	return count;
+}
+
+static uint32_t places(int target)
+{
+	return target >= 0 ? AT_DEVICE(target) : AT_SYSTEM;
+}
+
+/* What a migration may do beyond its range: make room. */
+static void made_room(struct drive *d, int target)
+{
+	if (target >= 0)
+		model_evicted(&d->m, (unsigned int)target);
+}
+
+/* The range has holes, or pages without access. */
+static int expect_refusal(struct drive *d, unsigned int first, unsigned int n, int target, long got)
+{
+	bool mapped = model_run(&d->m, first, n, true) == n;
+
+	model_may_be(&d->m, first, n, places(target));
+	/* Home may pages go that have no access, if the backend knows how. */
+	if (got == -EFAULT || (target < 0 && mapped))
+		return 0;
+	return wrong(d, first * PAGE + model_accessible(&d->m, first * PAGE, n * PAGE, PROT_READ),
+		     "%ld instead of -EFAULT", got);
+}
+
+static int migrate_range(struct drive *d, unsigned int first, unsigned int n, int target)
+{
+	size_t bytes = n * PAGE;
+	bool valid = model_accessible(&d->m, first * PAGE, bytes, PROT_READ) == bytes;
+	long sure = least(d, first, n, target);
+	long got = hmm_migrate(d->h, d->m.base + first * PAGE, bytes, target, 0);
+
+	note(d, first, n, target, got);
+	made_room(d, target);
+	if (!valid)
+		return expect_refusal(d, first, n, target, got);
+	if (got < sure || got > (long)n)
+		return wrong(d, first * PAGE, "%ld pages on the target, at least %ld of %u expected",
+			     got, sure, n);
+	for (unsigned int i = first; i < first + n; i++)
+		if (is_pending(d, i))
+			model_may_be(&d->m, i, 1, places(target) | AT_SYSTEM | AT_NOWHERE);
+		else
+			model_only(&d->m, i, 1, places(target) | (target < 0 ? AT_NOWHERE : 0));
+	return 0;
+}
+
+static int migrate_to_device(struct drive *d)
+{
+	unsigned int first, n, target = below(d, d->m.devices);
+
+	random_pages(d, below(d, 8) ? 16 : 700, &first, &n);
+	return migrate_range(d, first, n, (int)target);
+}
+
+static int migrate_home(struct drive *d)
+{
+	unsigned int first, n;
+
+	random_pages(d, below(d, 8) ? 16 : 700, &first, &n);
+	return migrate_range(d, first, n, HMM_SYSTEM);
+}
+
+static int migrate_to_node(struct drive *d)
+{
+	unsigned int first, n;
+
+	random_pages(d, 64, &first, &n);
+	return migrate_range(d, first, n, HMM_NUMA_NODE(0));
+}
+
+static void finish(struct drive *d)
+{
+	struct pending *p = &d->pending[0];
+	struct pollfd fd = { .fd = p->fence, .events = POLLIN };
+
+	poll(&fd, 1, -1);
+	close(p->fence);
+	model_may_be(&d->m, p->first, p->n, AT_SYSTEM | places(p->target));
+	made_room(d, p->target);
+	for (unsigned int i = 1; i < d->n_pending; i++)
+		d->pending[i - 1] = d->pending[i];
+	d->n_pending--;
+}
+
+void finish_pending(struct drive *d)
+{
+	while (d->n_pending)
+		finish(d);
+}
+
+static int migrate_async(struct drive *d)
+{
+	int target = below(d, 2) ? (int)below(d, d->m.devices) : HMM_SYSTEM, err;
+	bool wait = below(d, 2);
+	struct pending *p;
+
+	if (d->n_pending == MAX_PENDING)
+		finish(d);
+	p = &d->pending[d->n_pending];
+	p->target = target;
+	random_pages(d, 64, &p->first, &p->n);
+	note(d, p->first, p->n, target, 0);
+	err = hmm_migrate_async(d->h, d->m.base + p->first * PAGE, p->n * PAGE, target, 0,
+				&p->fence);
+	if (err)
+		return wrong(d, p->first * PAGE, "hmm_migrate_async() is %d", err);
+	d->n_pending++;
+	if (wait)
+		finish_pending(d);
+	return 0;
+}
+
+static int check_status(struct drive *d, unsigned int page, const struct hmm_page_status *s)
+{
+	uint32_t at = s->location == HMM_NOT_POPULATED ? AT_NOWHERE : AT_SYSTEM;
+	uint32_t expected = d->m.page[page].where;
+
+	if (expected & AT_NOWHERE)
+		expected |= AT_SYSTEM; /* the kernel may make a huge page around it */
+	if (d->m.page[page].lazy && (expected & AT_SYSTEM))
+		expected |= AT_NOWHERE;
+	if (s->location >= (int)d->m.devices || s->location < HMM_NOT_POPULATED)
+		return wrong(d, page * PAGE, "location %d", s->location);
+	if (s->location >= 0)
+		at = AT_DEVICE(s->location);
+	if (!(expected & at) && !is_pending(d, page) && !(at == AT_SYSTEM && evicts(d)))
+		return wrong(d, page * PAGE, "hmm_query(): at %d, expected in set %#x", s->location,
+			     expected);
+	if (s->location != HMM_SYSTEM && s->node != -1)
+		return wrong(d, page * PAGE, "node %d at %d", s->node, s->location);
+	if (s->flags & (HMM_PAGE_SHARED | HMM_PAGE_REMOTE))
+		return wrong(d, page * PAGE, "flags %#x of private memory", s->flags);
+	if (!d->n_pending)
+		d->m.page[page].where = at;
+	return 0;
+}
+
+static int query(struct drive *d)
+{
+	struct hmm_page_status *s = (void *)d->plain;
+	unsigned int first, n;
+	int got, bad = 0;
+
+	random_pages(d, MAX_THREADS * MAX_BYTES / sizeof(*s), &first, &n);
+	got = hmm_query(d->h, d->m.base + first * PAGE, n * PAGE, s);
+	note(d, first, n, 0, got);
+	if (got != (model_run(&d->m, first, n, true) == n ? (int)n : -EFAULT))
+		return wrong(d, first * PAGE, "hmm_query() is %d", got);
+	for (int i = 0; i < got && !bad; i++)
+		bad = check_status(d, first + (unsigned int)i, &s[i]);
+	return bad;
+}
+
+/* Other memory takes all of a device. */
+static int evict(struct drive *d)
+{
+	unsigned int device = below(d, d->m.devices);
+	size_t bytes = settings.open.device_bytes;
+	long got = hmm_migrate(d->h, d->filler, bytes, (int)device, 0);
+
+	d->now.detail = (long)device;
+	d->now.result = got;
+	model_evicted(&d->m, device);
+	if (got < 0)
+		return wrong(d, 0, "eviction: %ld", got);
+	if (below(d, 2))
+		hmm_migrate(d->h, d->filler, bytes, HMM_SYSTEM, 0);
+	return 0;
+}
+
+const struct op place_ops[] = {
+	{ "to-device", 80, migrate_to_device },
+	{ "home", 30, migrate_home },
+	{ "to-node", 10, migrate_to_node },
+	{ "async", 20, migrate_async },
+	{ "query", 60, query },
+	{ "evict", 2, evict },
+	{ 0 },
+};
