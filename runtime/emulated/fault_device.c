@@ -73,6 +73,13 @@ static unsigned int window_in(const struct os_vma *v, uintptr_t addr)
 	return pages;
 }
 
+static bool is_readable(uintptr_t addr)
+{
+	struct os_vma v;
+
+	return !os_vma_find(addr, &v) && v.start <= addr && v.read;
+}
+
 static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr)
 {
 	struct hmm_block *b = hmm_block_get(&emu.table, addr);
@@ -88,6 +95,10 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 		pages = (unsigned int)d->capacity;
 	for (;;) {
 		err = emu_block_out(b, d, i, i + pages, false);
+		if (err == -EFAULT && (pages > 1 || is_readable(addr)) && os_now_ns() < until) {
+			pages = 1; /* what lies around it was unmapped just now */
+			continue;
+		}
 		if (err || b->owner[i] || !hmm_bits_test(&b->pinned, i))
 			break;
 		if (os_now_ns() > until)
