@@ -16,6 +16,10 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
+
 #define MAX_EVENTS 256     /* held back by one exclusive section; the rest waits unread */
 #define HOME_NS 10000000000ull /* the CPU has nowhere else to go */
 
@@ -23,12 +27,17 @@ static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
 static unsigned int n_pending;
 
 /*
- * The event of our own madvise, which changes nothing. Taken once: should the application
- * discard the very same range meanwhile, one of the two events counts, and that is right.
+ * Discards announced while our own madvise is under way, within its range. Which of them it made
+ * is known in the end: the kernel makes one of each mapping, in order, and another thread may
+ * have split the mapping that we know.
  */
+#define MAX_SELF 16
+
 static struct {
 	uintptr_t start, end;
 	bool expected;
+	unsigned int n;
+	struct uffd_msg msg[MAX_SELF];
 } self;
 
 /* Which pages of a block a range covers. */
@@ -78,13 +87,13 @@ static bool read_message(void)
 {
 	struct uffd_msg m = { 0 };
 
-	if (n_pending == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
+	if (n_pending + self.n == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
 		return false;
 	if (m.event == UFFD_EVENT_PAGEFAULT)
 		emu_queue_fault(-1, &m);
-	else if (self.expected && m.event == UFFD_EVENT_REMOVE &&
-		 m.arg.remove.start == self.start && m.arg.remove.end == self.end)
-		self.expected = false;
+	else if (self.expected && m.event == UFFD_EVENT_REMOVE && self.n < MAX_SELF &&
+		 m.arg.remove.start >= self.start && m.arg.remove.end <= self.end)
+		self.msg[self.n++] = m;
 	else
 		pending[n_pending++] = m;
 	return true;
@@ -221,9 +230,8 @@ static void discard_loop(void *unused)
 		discarder.refused = uffd_events_pending(emu.client);
 		if (!discarder.refused) {
 			__atomic_store_n(&discarder.go, 2, __ATOMIC_RELEASE);
-			/* mlocked memory takes only the second form (Linux 5.18). */
-			if (os_madvise(discarder.start, discarder.len, MADV_DONTNEED) == -EINVAL)
-				os_madvise(discarder.start, discarder.len, 24 /* _LOCKED */);
+			/* As MADV_DONTNEED, of mlocked memory, too. */
+			os_madvise(discarder.start, discarder.len, MADV_DONTNEED_LOCKED);
 		}
 		__atomic_store_n(&discarder.go, 0, __ATOMIC_RELEASE);
 	}
@@ -245,6 +253,38 @@ static bool held_by_event(uint64_t since)
 	return true;
 }
 
+/* Of those not yet taken the first one from @at on, and of several there the longest. */
+static unsigned int next_self(uintptr_t at)
+{
+	unsigned int best = self.n;
+
+	for (unsigned int i = 0; i < self.n; i++) {
+		uintptr_t from = self.msg[i].arg.remove.start, to = self.msg[i].arg.remove.end;
+
+		if (from < at)
+			continue;
+		if (best == self.n || from < self.msg[best].arg.remove.start ||
+		    (from == self.msg[best].arg.remove.start && to > self.msg[best].arg.remove.end))
+			best = i;
+	}
+	return best;
+}
+
+/* Our madvise is over: what it did not announce is the application's, and to be acted upon. */
+static void tell_self(void)
+{
+	uintptr_t at = self.start;
+	unsigned int i;
+
+	while ((i = next_self(at)) < self.n) {
+		at = self.msg[i].arg.remove.end;
+		self.msg[i] = self.msg[--self.n];
+	}
+	while (self.n)
+		pending[n_pending++] = self.msg[--self.n];
+	self.expected = false;
+}
+
 static bool discard(uintptr_t start, size_t len)
 {
 	uint64_t since = 0;
@@ -260,12 +300,12 @@ static bool discard(uintptr_t start, size_t len)
 	while ((go = __atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE))) {
 		if (go == 2 && !since)
 			since = os_now_ns();
-		if (n_pending == MAX_EVENTS)
+		if (n_pending + self.n == MAX_EVENTS)
 			act_on_pending();
 		if (go == 1 || !held_by_event(since) || !read_message())
 			os_syscall1(SYS_sched_yield, 0);
 	}
-	self.expected = false;
+	tell_self();
 	return !discarder.refused;
 }
 
@@ -276,10 +316,10 @@ size_t emu_discard(uintptr_t start, size_t len)
 	struct os_vma v;
 
 	for (; start < end && !os_vma_find(start, &v); start = stop) {
-		stop = v.end < end ? v.end : end;
-		if (v.start <= start)
-			if (!discard(start, stop - start))
-				break;
+		stop = v.start > start ? v.start : v.end;
+		stop = stop < end ? stop : end;
+		if (v.start <= start && !discard(start, stop - start))
+			break;
 	}
 	return start < end ? start - first : len;
 }
