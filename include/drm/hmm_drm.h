@@ -23,6 +23,8 @@ extern "C" {
 
 #define HMM_DRM_ABI 1
 
+#define HMMFS_SUPER_MAGIC 0x686d6d66 /* statfs.f_type of hmmfs */
+
 #define DRM_HMM_QUERY         0x00
 #define DRM_HMM_MIGRATE       0x01
 #define DRM_HMM_PAGES         0x02

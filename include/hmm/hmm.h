@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -174,6 +175,50 @@ long hmm_device_read(struct hmm *h, int device, const void *addr, void *buffer,
 		     size_t length);
 long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer,
 		      size_t length);
+
+/**
+ * hmm_map_file() - map a part of a file so that its pages can be on a device.
+ * @fd:     a regular file; it may be closed afterwards.
+ * @offset: a multiple of the page size. @length: bytes, not more than to the end of the file
+ *          is useful: a touch beyond its last page is SIGBUS, as mmap(2) gives it.
+ * @prot:   PROT_READ, with PROT_WRITE if the file is open for both.
+ * @flags:  0 (shared), or HMM_MAP_COHERENT: what others read(2) and write(2) must be what the
+ *          device has, at any time.
+ * @addr:   receives the address, of a whole page; untouched on failure.
+ *
+ * What the CPU or a device stores there reaches the file, at the latest with hmm_sync(), and
+ * pages may be on a device meanwhile, and afterwards. Only with the kernel driver, and files
+ * that were opened on hmmfs (docs/kernel-driver.md).
+ *
+ * Return: 0, or -EINVAL (zero or wrapping length, offset, prot, unknown flag, NULL), -EBADF,
+ * -EACCES (the descriptor is not open for what @prot asks), -EOPNOTSUPP (not a regular file, or
+ * this backend has no way to take it to a device), -EXDEV (it has, but not coherently),
+ * -EOVERFLOW, -ENOMEM, -EPERM (forked child; or the file's seals).
+ */
+int hmm_map_file(struct hmm *h, int fd, off_t offset, size_t length, int prot,
+		 unsigned int flags, void **addr);
+
+/* hmm_map_file(): coherent with everybody's read(2) and write(2), or -EXDEV. */
+#define HMM_MAP_COHERENT 0x1u
+
+/**
+ * hmm_unmap() - end a mapping of hmm_map_file(), or a part of it in whole pages.
+ * What was stored stays the file's; hmm_sync() first makes it durable.
+ * Return: 0, or -EINVAL (zero or wrapping length, or a page that hmm_map_file() did not map:
+ * nothing is unmapped then), -ENOMEM, -EPERM.
+ */
+int hmm_unmap(struct hmm *h, void *addr, size_t length);
+
+/**
+ * hmm_sync() - write what the CPU and devices stored in a mapped file, and wait.
+ * @addr, @length: a part of what hmm_map_file() mapped. @flags: 0.
+ *
+ * Pages stay where they are: those on a device are written from there through bounce pages.
+ * Return: 0 when every byte stored before the call is on stable storage. -EIO, -ENOSPC or
+ * -EDQUOT: the file's filesystem could not; the pages stay dirty, and a later call that returns
+ * 0 has written all of them. -EINVAL (as hmm_unmap()), -EPERM.
+ */
+int hmm_sync(struct hmm *h, void *addr, size_t length, unsigned int flags);
 
 /** hmm_version() - "major.minor.patch" of the library. */
 const char *hmm_version(void);

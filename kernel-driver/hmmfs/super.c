@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Mounting: hmmfs stands on a folder of another filesystem. */
+#include <drm/hmm_drm.h>
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -132,7 +133,7 @@ static int set_up(struct super_block *sb, const struct path *path)
 	sb->s_time_gran = lower->s_time_gran;
 	sb->s_blocksize = PAGE_SIZE;
 	sb->s_blocksize_bits = PAGE_SHIFT;
-	sb->s_magic = 0x686d6d66;
+	sb->s_magic = HMMFS_SUPER_MAGIC;
 	err = super_setup_bdi(sb);
 	return err ? err : make_root(sb, path->dentry);
 }

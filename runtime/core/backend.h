@@ -9,6 +9,7 @@
 #include <hmm/hmm.h>
 #include <hmm/hmm_engine.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct hmm_config {
 	unsigned int devices;
@@ -42,6 +43,15 @@ struct hmm_backend_ops {
 
 	long (*device_io)(unsigned int device, uintptr_t addr, char *buffer, size_t length,
 			  bool write);
+
+	/*
+	 * Files; NULL: this backend has none. map_file() has a regular file open for what prot asks.
+	 * unmap() and sync() get ranges that it mapped, in whole pages.
+	 */
+	int (*map_file)(int fd, off_t offset, size_t length, int prot, bool coherent,
+			uintptr_t *addr);
+	int (*unmap)(uintptr_t start, uintptr_t end);
+	int (*sync)(uintptr_t start, uintptr_t end);
 
 	/* As the hmm_engine_* functions. */
 	int (*connect)(unsigned int device, int *fd, unsigned int *generation);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "core/process.h"
+#include "core/filemap.h"
 #include "os/arena.h"
 #include "os/enter.h"
 #include "os/lock.h"
@@ -41,6 +42,7 @@ static void in_child(void)
 	if (process.ops) {
 		process.ops->forget();
 		hmm_async_forget();
+		hmm_filemap_forget();
 		os_arena_forget();
 		os_enter_forget();
 	}

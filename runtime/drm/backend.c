@@ -116,7 +116,7 @@ static uint64_t resident(unsigned int device)
 static void device_info(unsigned int device, struct hmm_device_info *info)
 {
 	struct hdrm_device *d = &hdrm.device[device];
-	bool lost = atomic_load(&d->proc.state) == HMM_PROC_LOST;
+	bool lost = atomic_load(&d->proc.state) == HMM_PROC_LOST && atomic_load(&d->emptied);
 
 	*info = (struct hmm_device_info){
 		.bytes = d->bytes,
@@ -219,6 +219,9 @@ const struct hmm_backend_ops hmm_drm_ops = {
 	.migrate = migrate,
 	.query = query,
 	.device_io = device_io,
+	.map_file = hdrm_map_file,
+	.unmap = hdrm_unmap,
+	.sync = hdrm_sync,
 	.connect = connect_engine,
 	.launch_begin = launch_begin,
 	.launch_end = launch_end,

@@ -65,6 +65,7 @@ static void look(void)
 		err = hdrm_home(i);
 		if (err)
 			hmm_log(HMM_LOG_ERROR, "device %u: not everything came home (%d)", i, err);
+		atomic_store(&hdrm.device[i].emptied, true);
 	}
 }
 

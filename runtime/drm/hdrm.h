@@ -23,6 +23,7 @@
 struct hdrm_device {
 	struct hmm_proc proc;
 	uint64_t bytes;
+	_Atomic bool emptied; /* since its engine died: everything of it came home */
 	struct drm_hmm_stats base; /* when it was opened: the driver counts for everybody */
 };
 
@@ -47,6 +48,11 @@ int hdrm_pages(uintptr_t start, size_t pages, struct drm_hmm_page *out);
 
 /* home.c: every page that a device has. */
 int hdrm_home(unsigned int device);
+
+/* file.c: as the backend's table says. */
+int hdrm_map_file(int fd, off_t offset, size_t length, int prot, bool coherent, uintptr_t *addr);
+int hdrm_unmap(uintptr_t start, uintptr_t end);
+int hdrm_sync(uintptr_t start, uintptr_t end);
 
 /* engine.c */
 int hdrm_engine_start(unsigned int device);

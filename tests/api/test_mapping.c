@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 static void discard(void)
 {
@@ -67,6 +68,8 @@ static void protect(void)
 	munmap(p, MIB);
 }
 
+#define CHURN_SECONDS 20 /* at most: where each migration retries busy pages */
+
 struct churn {
 	char *place;
 	bool remap; /* a new mapping for each round, over the last one */
@@ -106,9 +109,11 @@ static void churn_and_migrate(bool remap)
 	struct churn c = { .place = map_pages(MIB, 0), .remap = remap };
 	pthread_t t;
 	long moved = 0, odd = 0;
+	time_t until = time(NULL) + CHURN_SECONDS;
+	int i;
 
 	pthread_create(&t, NULL, churn, &c);
-	for (int i = 0; i < 3000; i++) {
+	for (i = 0; i < 3000 && time(NULL) < until; i++) {
 		long n = hmm_migrate(h, c.place, MIB, i % 3 - 1, 0);
 
 		moved += n > 0 ? n : 0;
@@ -117,6 +122,8 @@ static void churn_and_migrate(bool remap)
 	}
 	atomic_store(&c.stop, 1);
 	pthread_join(t, NULL);
+	if (i < 3000)
+		printf("(%d of 3000) ", i);
 	if (odd || c.bad)
 		printf("(errno %ld, bad %d) ", -odd, c.bad);
 	CU_ASSERT_EQUAL(odd, 0); /* an errno that is not in the contract */

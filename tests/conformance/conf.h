@@ -54,5 +54,6 @@ void add_thread_suite(void);
 void add_fork_suite(void);
 void add_lost_suite(void);
 void add_engine_suite(void);
+void add_file_suite(void);
 
 #endif /* HMM_TESTS_CONF_H */
