@@ -10,6 +10,7 @@
 #include <linux/writeback.h>
 
 #include "../hmmdrm.h"
+#include "compat.h"
 #include "hmmfs.h"
 
 /* From the lower file into a locked page of the system. */
@@ -77,7 +78,7 @@ static struct folio *get_here(struct address_space *mapping, pgoff_t index)
 	}
 }
 
-static int write_begin(struct file *file, struct address_space *mapping, loff_t pos,
+static int write_begin(hmmfs_writer_t *writer, struct address_space *mapping, loff_t pos,
 		       unsigned int len, struct folio **foliop, void **fsdata)
 {
 	struct folio *folio = get_here(mapping, pos >> PAGE_SHIFT);
@@ -101,7 +102,7 @@ static int write_begin(struct file *file, struct address_space *mapping, loff_t 
 	return 0;
 }
 
-static int write_end(struct file *file, struct address_space *mapping, loff_t pos,
+static int write_end(hmmfs_writer_t *writer, struct address_space *mapping, loff_t pos,
 		     unsigned int len, unsigned int copied, struct folio *folio, void *fsdata)
 {
 	struct inode *inode = mapping->host;

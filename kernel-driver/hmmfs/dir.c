@@ -5,21 +5,13 @@
 #include <linux/fs.h>
 #include <linux/fs_stack.h>
 #include <linux/mount.h>
-#include <linux/namei.h>
 
+#include "compat.h"
 #include "hmmfs.h"
 
 static struct mnt_idmap *lower_idmap(const struct dentry *dentry)
 {
 	return mnt_idmap(hmmfs_sb(dentry->d_sb)->mnt);
-}
-
-/* The lower name, in its parent, which is locked. */
-static struct dentry *lower_child(struct dentry *dentry)
-{
-	struct dentry *parent = hmmfs_lower_dentry(dentry->d_parent);
-
-	return lookup_one_len(dentry->d_name.name, parent, dentry->d_name.len);
 }
 
 static void set_lower(struct dentry *dentry, struct dentry *lower)
@@ -33,8 +25,8 @@ static void set_lower(struct dentry *dentry, struct dentry *lower)
 static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned int flags)
 {
 	const struct cred *old = override_creds(hmmfs_sb(dir->i_sb)->cred);
-	struct dentry *lower = lookup_one_len_unlocked(
-		dentry->d_name.name, hmmfs_lower_dentry(dentry->d_parent), dentry->d_name.len);
+	struct dentry *lower = hmmfs_lookup(lower_idmap(dentry), hmmfs_lower_dentry(dentry->d_parent),
+					    &dentry->d_name);
 	struct inode *inode = NULL;
 
 	revert_creds(old);
@@ -63,58 +55,51 @@ static int made(struct inode *dir, struct dentry *dentry, struct dentry *lower)
 	return 0;
 }
 
-static int make(struct inode *dir, struct dentry *dentry, umode_t mode, bool excl)
+static int make(struct inode *dir, struct dentry *dentry, umode_t mode)
 {
 	const struct cred *old = override_creds(hmmfs_sb(dir->i_sb)->cred);
-	struct inode *lower_dir = hmmfs_i(dir)->lower;
-	struct dentry *lower;
-	int err;
+	struct mnt_idmap *idmap = lower_idmap(dentry);
+	struct dentry *lower = hmmfs_start_name(idmap, hmmfs_lower_dentry(dentry->d_parent),
+						&dentry->d_name, true);
 
-	inode_lock_nested(lower_dir, I_MUTEX_PARENT);
-	lower = lower_child(dentry);
-	err = PTR_ERR_OR_ZERO(lower);
-	if (!err && S_ISDIR(mode))
-		err = vfs_mkdir(lower_idmap(dentry), lower_dir, lower, mode);
-	else if (!err)
-		err = vfs_create(lower_idmap(dentry), lower_dir, lower, mode, excl);
-	inode_unlock(lower_dir);
-	revert_creds(old);
-	if (err) {
-		if (!IS_ERR(lower))
-			dput(lower);
-		return err;
+	if (!IS_ERR(lower) && S_ISDIR(mode))
+		lower = hmmfs_lower_mkdir(idmap, lower, mode);
+	else if (!IS_ERR(lower))
+		lower = hmmfs_lower_create(idmap, lower, mode);
+	if (!IS_ERR(lower)) {
+		dget(lower);
+		hmmfs_end_name(lower);
 	}
-	return made(dir, dentry, lower);
+	revert_creds(old);
+	return IS_ERR(lower) ? PTR_ERR(lower) : made(dir, dentry, lower);
 }
 
 static int create(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, umode_t mode,
 		  bool excl)
 {
-	return make(dir, dentry, mode | S_IFREG, excl);
+	return make(dir, dentry, mode | S_IFREG);
 }
 
-static int mkdir(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, umode_t mode)
+static hmmfs_mkdir_t mkdir(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry,
+			   umode_t mode)
 {
-	return make(dir, dentry, mode | S_IFDIR, true);
+	return HMMFS_MKDIR(make(dir, dentry, mode | S_IFDIR));
 }
 
 static int unmake(struct inode *dir, struct dentry *dentry, bool folder)
 {
 	const struct cred *old = override_creds(hmmfs_sb(dir->i_sb)->cred);
-	struct inode *lower_dir = hmmfs_i(dir)->lower, *inode = d_inode(dentry);
-	struct dentry *lower;
-	int err;
+	struct inode *inode = d_inode(dentry);
+	struct mnt_idmap *idmap = lower_idmap(dentry);
+	struct dentry *lower = hmmfs_start_name(idmap, hmmfs_lower_dentry(dentry->d_parent),
+						&dentry->d_name, false);
+	int err = PTR_ERR_OR_ZERO(lower);
 
-	inode_lock_nested(lower_dir, I_MUTEX_PARENT);
-	lower = lower_child(dentry);
-	err = PTR_ERR_OR_ZERO(lower);
 	if (!err && folder)
-		err = vfs_rmdir(lower_idmap(dentry), lower_dir, lower);
+		err = hmmfs_lower_rmdir(idmap, lower);
 	else if (!err)
-		err = vfs_unlink(lower_idmap(dentry), lower_dir, lower, NULL);
-	inode_unlock(lower_dir);
-	if (!IS_ERR(lower))
-		dput(lower);
+		err = vfs_unlink(idmap, hmmfs_i(dir)->lower, lower, NULL);
+	hmmfs_end_name(lower);
 	revert_creds(old);
 	if (err)
 		return err;
@@ -134,47 +119,18 @@ static int rmdir(struct inode *dir, struct dentry *dentry)
 	return unmake(dir, dentry, true);
 }
 
-static int lower_rename(struct dentry *from, struct dentry *to, struct dentry *lower_from_dir,
-			struct dentry *lower_to_dir, unsigned int flags)
-{
-	struct dentry *lower_from = lower_child(from), *lower_to = lower_child(to);
-	struct renamedata rd = {
-		.old_mnt_idmap = lower_idmap(from),
-		.old_dir = d_inode(lower_from_dir),
-		.new_mnt_idmap = lower_idmap(from),
-		.new_dir = d_inode(lower_to_dir),
-		.flags = flags,
-	};
-	int err = IS_ERR(lower_from) ? PTR_ERR(lower_from) : PTR_ERR_OR_ZERO(lower_to);
-
-	if (!err) {
-		rd.old_dentry = lower_from;
-		rd.new_dentry = lower_to;
-		err = vfs_rename(&rd);
-	}
-	if (!IS_ERR(lower_from))
-		dput(lower_from);
-	if (!IS_ERR(lower_to))
-		dput(lower_to);
-	return err;
-}
-
 static int rename(struct mnt_idmap *idmap, struct inode *from_dir, struct dentry *from,
 		  struct inode *to_dir, struct dentry *to, unsigned int flags)
 {
-	struct dentry *lower_from_dir = hmmfs_lower_dentry(from->d_parent);
-	struct dentry *lower_to_dir = hmmfs_lower_dentry(to->d_parent), *trap;
 	const struct cred *old;
 	int err;
 
 	if (flags & ~RENAME_NOREPLACE)
 		return -EINVAL;
 	old = override_creds(hmmfs_sb(from_dir->i_sb)->cred);
-	trap = lock_rename(lower_from_dir, lower_to_dir);
-	err = IS_ERR(trap) ? PTR_ERR(trap) :
-	      lower_rename(from, to, lower_from_dir, lower_to_dir, flags);
-	if (!IS_ERR(trap))
-		unlock_rename(lower_from_dir, lower_to_dir);
+	err = hmmfs_lower_rename(lower_idmap(from), hmmfs_lower_dentry(from->d_parent),
+				 &from->d_name, hmmfs_lower_dentry(to->d_parent), &to->d_name,
+				 flags);
 	revert_creds(old);
 	if (err)
 		return err;

@@ -5,6 +5,7 @@
 #include <linux/fs_stack.h>
 #include <linux/mm.h>
 
+#include "compat.h"
 #include "hmmfs.h"
 
 static int is_of(struct inode *inode, void *lower)
@@ -49,7 +50,7 @@ struct inode *hmmfs_iget(struct super_block *sb, struct dentry *lower)
 
 	if (!inode)
 		return ERR_PTR(-ENOMEM);
-	if (inode->i_state & I_NEW) {
+	if (hmmfs_inode_is_new(inode)) {
 		fill(inode, lower);
 		unlock_new_inode(inode);
 	}

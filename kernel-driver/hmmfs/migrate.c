@@ -11,6 +11,7 @@
 #include <linux/swap.h>
 
 #include "../hmmdrm.h"
+#include "compat.h"
 #include "hmmfs.h"
 
 #define TRIES 100
@@ -35,7 +36,7 @@ int hmmfs_home(struct folio *folio)
 	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE))
 		hmmdrm_frame_revoke(&folio->page);
 	folio_wait_writeback(folio);
-	here = filemap_alloc_folio(mapping_gfp_constraint(mapping, ~__GFP_FS), 0);
+	here = hmmfs_alloc_folio(mapping_gfp_constraint(mapping, ~__GFP_FS));
 	if (!here)
 		return -ENOMEM;
 	__folio_set_locked(here);

@@ -12,11 +12,12 @@
 #include <linux/slab.h>
 #include <linux/statfs.h>
 
+#include "compat.h"
 #include "hmmfs.h"
 
 static struct kmem_cache *inode_cache;
 
-static struct inode *alloc_inode(struct super_block *sb)
+static struct inode *new_inode_of(struct super_block *sb)
 {
 	struct hmmfs_inode *hi = alloc_inode_sb(sb, inode_cache, GFP_KERNEL);
 
@@ -69,13 +70,13 @@ static int show_options(struct seq_file *m, struct dentry *root)
 }
 
 static const struct super_operations super_ops = {
-	.alloc_inode = alloc_inode,
+	.alloc_inode = new_inode_of,
 	.free_inode = free_inode,
 	.evict_inode = evict_inode,
 	.statfs = statfs,
 	.put_super = put_super,
 	.show_options = show_options,
-	.drop_inode = generic_delete_inode,
+	.drop_inode = hmmfs_drop_inode,
 };
 
 static void release_dentry(struct dentry *dentry)
@@ -127,7 +128,7 @@ static int set_up(struct super_block *sb, const struct path *path)
 	info->cred = get_current_cred();
 	sb->s_fs_info = info;
 	sb->s_op = &super_ops;
-	sb->s_d_op = &dentry_ops;
+	hmmfs_set_dentry_ops(sb, &dentry_ops);
 	sb->s_stack_depth = lower->s_stack_depth + 1;
 	sb->s_maxbytes = lower->s_maxbytes;
 	sb->s_time_gran = lower->s_time_gran;

@@ -10,11 +10,11 @@
 #include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/pagevec.h>
 #include <linux/sched/mm.h>
 #include <linux/writeback.h>
 
 #include "../hmmdrm.h"
+#include "compat.h"
 #include "hmmfs.h"
 
 #define BOUNCE_PAGES 64 /* always there: memory may be short because of what we write */
