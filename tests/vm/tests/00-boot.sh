@@ -7,7 +7,7 @@ uname -a
 [ -d /sys/devices/system/node/node1 ]
 mkdir -p /mnt/ext4
 truncate -s 64M /tmp/image
-mkfs.ext4 -q /tmp/image
+mkfs.ext4 -qF /tmp/image
 mount -o loop /tmp/image /mnt/ext4
 echo "on ext4" >/mnt/ext4/file
 umount /mnt/ext4

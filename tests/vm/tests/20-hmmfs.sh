@@ -7,7 +7,7 @@ set -euo pipefail
 load_driver devices=2 mib=16
 mkdir -p /mnt/ext4 /mnt/tmpfs /mnt/hmmfs
 truncate -s 256M /tmp/image
-mkfs.ext4 -q /tmp/image
+mkfs.ext4 -qF /tmp/image
 mount -o loop /tmp/image /mnt/ext4
 mount -t tmpfs lower /mnt/tmpfs
 for lower in tmpfs ext4; do
