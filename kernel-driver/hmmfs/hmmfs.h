@@ -70,7 +70,7 @@ void hmmfs_bounce_exit(void);
 
 /*
  * migrate.c. hmmfs_home() : @folio is a frame, locked and referenced by the caller, and stays so;
- * 0: the page of the system has its place, -EAGAIN: somebody else holds it too.
+ * 0: the page of the system has its place, -EAGAIN: it is none of the page cache's any more.
  */
 bool hmmfs_is_frame(const struct folio *folio);
 int hmmfs_home(struct folio *folio);
@@ -82,6 +82,11 @@ long hmmfs_to_device(struct address_space *mapping, pgoff_t index, unsigned long
 /* @hd NULL: of the system. */
 long hmmfs_count(struct address_space *mapping, pgoff_t index, unsigned long pages,
 		 struct hmmdrm_device *hd);
+/*
+ * Who waits for a folio's lock may find that another has its place by now. @folio, found there
+ * and referenced, or what is there instead: locked and referenced. NULL: nothing is.
+ */
+struct folio *hmmfs_lock_at(struct address_space *mapping, pgoff_t index, struct folio *folio);
 /* A frame of the page cache, locked and referenced, or NULL. */
 struct folio *hmmfs_get_device_folio(struct address_space *mapping, pgoff_t index);
 /* A device is about to store to it. Locking: the folio's. */

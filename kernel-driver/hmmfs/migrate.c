@@ -22,6 +22,26 @@ bool hmmfs_is_frame(const struct folio *folio)
 }
 
 /*
+ * In the page cache, with what that counts: charge, dirty state, marks. Others may hold the frame
+ * meanwhile, namely who waits for its lock; they find it without a mapping then, and look again.
+ * So their references do not matter. folio_migrate_mapping() would fail for them, and as long as
+ * two wait in turn, neither would ever get the page.
+ */
+static void take_place(struct address_space *mapping, struct folio *here, struct folio *frame)
+{
+	bool dirty = folio_test_dirty(frame);
+
+	if (folio_test_private(frame))
+		folio_detach_private(frame);
+	folio_cancel_dirty(frame);
+	folio_mark_uptodate(here);
+	replace_page_cache_folio(frame, here);
+	if (dirty)
+		filemap_dirty_folio(mapping, here);
+	folio_add_lru(here);
+}
+
+/*
  * The page of the system takes the frame's place. It was not uptodate, so nobody has read it;
  * no page table holds it, so nobody stores to it once the engines are revoked.
  */
@@ -40,27 +60,14 @@ int hmmfs_home(struct folio *folio)
 	if (!here)
 		return -ENOMEM;
 	__folio_set_locked(here);
-	err = hmmdrm_copy_from_device(&here->page, &folio->page);
+	err = hmmdrm_copy_from_device(&here->page, &folio->page) ? -EIO : 0;
 	if (!err) {
-		if (folio_test_private(folio))
-			folio_detach_private(folio);
-		err = folio_migrate_mapping(mapping, here, folio, 0);
-		if (err)
-			folio_attach_private(folio, HMMFS_DEVICE);
+		take_place(mapping, here, folio);
+		hmmdrm_count(hmmdrm_frame_device(&folio->page), HMMDRM_TO_SYSTEM, 1);
 	}
-	if (err) {
-		folio_unlock(here);
-		folio_put(here);
-		return err == -EAGAIN ? err : -EIO;
-	}
-	folio_migrate_flags(here, folio);
-	folio_mark_uptodate(here);
-	folio->mapping = NULL;
-	folio_add_lru(here);
 	folio_unlock(here);
-	hmmdrm_count(hmmdrm_frame_device(&folio->page), HMMDRM_TO_SYSTEM, 1);
 	folio_put(here);
-	return 0;
+	return err;
 }
 
 int hmmfs_to_system(struct address_space *mapping, pgoff_t index, unsigned long pages)
@@ -83,6 +90,19 @@ int hmmfs_to_system(struct address_space *mapping, pgoff_t index, unsigned long 
 	return err;
 }
 
+struct folio *hmmfs_lock_at(struct address_space *mapping, pgoff_t index, struct folio *folio)
+{
+	while (!IS_ERR(folio)) {
+		folio_lock(folio);
+		if (folio->mapping == mapping && folio->index == index)
+			return folio;
+		folio_unlock(folio);
+		folio_put(folio);
+		folio = filemap_get_folio(mapping, index);
+	}
+	return NULL;
+}
+
 struct folio *hmmfs_get_device_folio(struct address_space *mapping, pgoff_t index)
 {
 	struct folio *folio = filemap_get_folio(mapping, index);
@@ -90,8 +110,8 @@ struct folio *hmmfs_get_device_folio(struct address_space *mapping, pgoff_t inde
 	if (IS_ERR(folio))
 		return NULL;
 	if (hmmfs_is_frame(folio)) {
-		folio_lock(folio);
-		if (folio->mapping == mapping && folio->index == index)
+		folio = hmmfs_lock_at(mapping, index, folio);
+		if (!folio || hmmfs_is_frame(folio))
 			return folio;
 		folio_unlock(folio);
 	}

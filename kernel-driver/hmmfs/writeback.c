@@ -115,18 +115,27 @@ static int write_page(struct address_space *mapping, struct folio *folio)
 	return err;
 }
 
+/* One that has come home while we waited for it is dirty still. */
 static int write_one(struct address_space *mapping, struct folio *folio,
 		     struct writeback_control *wbc)
 {
-	folio_lock(folio);
+	int err = 0;
+
+	folio_get(folio);
+	folio = hmmfs_lock_at(mapping, folio->index, folio);
+	if (!folio)
+		return 0;
 	if (folio_test_writeback(folio) && wbc->sync_mode != WB_SYNC_NONE)
 		folio_wait_writeback(folio);
-	if (folio->mapping != mapping || !folio_test_dirty(folio) || folio_test_writeback(folio)) {
+	if (!folio_test_dirty(folio) || folio_test_writeback(folio)) {
 		folio_unlock(folio);
-		return 0;
+	} else {
+		wbc->nr_to_write--;
+		err = hmmfs_is_frame(folio) ? write_frame(mapping, folio) :
+					      write_page(mapping, folio);
 	}
-	wbc->nr_to_write--;
-	return hmmfs_is_frame(folio) ? write_frame(mapping, folio) : write_page(mapping, folio);
+	folio_put(folio);
+	return err;
 }
 
 int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wbc)
