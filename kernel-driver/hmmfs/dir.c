@@ -45,7 +45,8 @@ static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned 
 /* It is there now. Consumes @lower. */
 static int made(struct inode *dir, struct dentry *dentry, struct dentry *lower)
 {
-	struct inode *inode = hmmfs_iget(dir->i_sb, lower);
+	/* Some filesystems look up what they made only when it is asked for. */
+	struct inode *inode = d_is_positive(lower) ? hmmfs_iget(dir->i_sb, lower) : ERR_PTR(-ESTALE);
 
 	set_lower(dentry, lower);
 	if (IS_ERR(inode))

@@ -84,6 +84,30 @@ static void names(void)
 	CU_ASSERT_EQUAL(rmdir(path(upper, "folder")), 0);
 }
 
+/* What changes the lower folder is not seen, and does no more harm than an error. */
+static void names_below(void)
+{
+	struct stat st;
+
+	close(make_file("a", 1));
+	close(make_file("b", 1));
+	CU_ASSERT_EQUAL(renameat2(AT_FDCWD, path(upper, "a"), AT_FDCWD, path(upper, "b"),
+				  RENAME_NOREPLACE), -1);
+	CU_ASSERT_EQUAL(errno, EEXIST);
+	CU_ASSERT_EQUAL(rename(path(upper, "a"), path(upper, "b")), 0);
+	CU_ASSERT(stat(path(lower, "a"), &st) == -1 && errno == ENOENT);
+	CU_ASSERT_EQUAL(unlink(path(lower, "b")), 0);
+	CU_ASSERT(rename(path(upper, "b"), path(upper, "c")) == -1 && errno == ENOENT);
+	CU_ASSERT(unlink(path(upper, "b")) == -1 && errno == ENOENT);
+	CU_ASSERT(stat(path(upper, "d"), &st) == -1 && errno == ENOENT);
+	CU_ASSERT_EQUAL(mkdir(path(lower, "d"), 0755), 0);
+	CU_ASSERT(mkdir(path(upper, "d"), 0755) == -1 && errno == EEXIST);
+	CU_ASSERT_EQUAL(mkdir(path(upper, "e"), 0755), 0);
+	CU_ASSERT_EQUAL(rmdir(path(lower, "e")), 0);
+	CU_ASSERT(rmdir(path(upper, "e")) == -1 && errno == ENOENT);
+	CU_ASSERT_EQUAL(rmdir(path(lower, "d")), 0);
+}
+
 static void life(void)
 {
 	int fd = make_file("life", 4);
@@ -253,6 +277,7 @@ int main(int argc, char **argv)
 		return 1;
 	s = CU_add_suite("pages of files", NULL, NULL);
 	CU_add_test(s, "names", names);
+	CU_add_test(s, "names that change underneath", names_below);
 	CU_add_test(s, "one page's life", life);
 	CU_add_test(s, "truncate", truncation);
 	CU_add_test(s, "dirty, and mapped by nobody", unmapped);
