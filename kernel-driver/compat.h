@@ -52,6 +52,19 @@ static inline void hmmdrm_page_init(struct page *page, struct dev_pagemap *pgmap
 }
 #endif
 
+/* Locking: none; nobody else has the page. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+static inline void hmmdrm_clear_flags(struct page *page, unsigned long flags)
+{
+	page->flags &= ~flags;
+}
+#else
+static inline void hmmdrm_clear_flags(struct page *page, unsigned long flags)
+{
+	page->flags.f &= ~flags;
+}
+#endif
+
 /* One page for a device alone: locked and referenced. 0 or -errno. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
 static inline int hmmdrm_make_exclusive(struct mm_struct *mm, unsigned long addr, void *owner,

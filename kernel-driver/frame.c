@@ -12,6 +12,11 @@
 #include "compat.h"
 #include "hmmdrm.h"
 
+/*
+ * What a page was before: the kernel's allocator takes that away from its own pages, and nobody
+ * from ours. A frame that was dirty as an anonymous page would be so as a file's, untold.
+ */
+#define STALE_FLAGS (PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_reserved))
 #define EVICT_PAGES 64u
 #define EVICT_TRIES 16
 
@@ -151,6 +156,7 @@ struct page *hmmdrm_frame_alloc(struct hmmdrm_device *hd)
 	list_move_tail(&frame->link, &hd->lru);
 	spin_unlock_irqrestore(&hd->lock, flags);
 	page = page_of(hd, frame - hd->frames);
+	hmmdrm_clear_flags(page, STALE_FLAGS);
 	hmmdrm_page_init(page, &hd->pagemap);
 	return page;
 }

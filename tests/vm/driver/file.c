@@ -264,6 +264,32 @@ static void eviction(void)
 	CU_ASSERT_EQUAL(resident(0), 0);
 }
 
+/* Frames that were an anonymous page's before, dirty ones, are a file's as any other. */
+static void second_hand(void)
+{
+	int fd = make_file("second", 4);
+	char *p = map_file(fd, 4), *anonymous = map_anonymous(64 * PAGE);
+	uint64_t value = 77;
+	struct engine e;
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, 4 * PAGE), 0);
+	memset(anonymous, 1, 64 * PAGE);
+	CU_ASSERT_EQUAL(migrate(anonymous, 64 * PAGE, 0), 64);
+	munmap(anonymous, 64 * PAGE);
+	CU_ASSERT_EQUAL(fsync(fd), 0);
+	CU_ASSERT_EQUAL(migrate(p, 4 * PAGE, 0), 4);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p + PAGE, 1, &value), 0);
+	CU_ASSERT_EQUAL(fsync(fd), 0);
+	CU_ASSERT_EQUAL(lower_byte("second", PAGE), 77);
+	/* At home again: the kernel counts what is mapped by what it is. */
+	CU_ASSERT(p[PAGE] == 77 && p[2 * PAGE] == 3);
+	engine_end(&e);
+	munmap(p, 4 * PAGE);
+	close(fd);
+	unlink(path(upper, "second"));
+	CU_ASSERT_EQUAL(resident(0), 0);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int failures;
@@ -282,6 +308,7 @@ int main(int argc, char **argv)
 	CU_add_test(s, "truncate", truncation);
 	CU_add_test(s, "dirty, and mapped by nobody", unmapped);
 	CU_add_test(s, "two clients, one frame", shared);
+	CU_add_test(s, "frames at second hand", second_hand);
 	CU_add_test(s, "larger than the device", eviction);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
