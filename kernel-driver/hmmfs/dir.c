@@ -25,8 +25,8 @@ static void set_lower(struct dentry *dentry, struct dentry *lower)
 static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned int flags)
 {
 	const struct cred *old = override_creds(hmmfs_sb(dir->i_sb)->cred);
-	struct dentry *lower = hmmfs_lookup(lower_idmap(dentry), hmmfs_lower_dentry(dentry->d_parent),
-					    &dentry->d_name);
+	struct dentry *parent = hmmfs_lower_dentry(dentry->d_parent);
+	struct dentry *lower = hmmfs_lookup(lower_idmap(dentry), parent, &dentry->d_name);
 	struct inode *inode = NULL;
 
 	revert_creds(old);
@@ -45,9 +45,11 @@ static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned 
 /* It is there now. Consumes @lower. */
 static int made(struct inode *dir, struct dentry *dentry, struct dentry *lower)
 {
-	/* Some filesystems look up what they made only when it is asked for. */
-	struct inode *inode = d_is_positive(lower) ? hmmfs_iget(dir->i_sb, lower) : ERR_PTR(-ESTALE);
+	struct inode *inode = ERR_PTR(-ESTALE);
 
+	/* Some filesystems look up what they made only when it is asked for. */
+	if (d_is_positive(lower))
+		inode = hmmfs_iget(dir->i_sb, lower);
 	set_lower(dentry, lower);
 	if (IS_ERR(inode))
 		return PTR_ERR(inode);
