@@ -50,8 +50,10 @@ static int statfs(struct dentry *dentry, struct kstatfs *buf)
 {
 	struct path lower = { .mnt = hmmfs_sb(dentry->d_sb)->mnt,
 			      .dentry = hmmfs_lower_dentry(dentry) };
+	int err = vfs_statfs(&lower, buf);
 
-	return vfs_statfs(&lower, buf);
+	buf->f_type = HMMFS_SUPER_MAGIC;
+	return err;
 }
 
 static void put_super(struct super_block *sb)
