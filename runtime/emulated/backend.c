@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct emu emu = { .client = -1, .staging = -1 };
+struct emu emu = { .client = -1 };
 
 #define CLIENT_FEATURES \
 	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | \
@@ -42,15 +42,12 @@ static bool probe(void)
 static int open_uffds(bool no_move)
 {
 	uint64_t have;
-	bool unused;
 
 	emu.client = uffd_open(CLIENT_FEATURES, UFFD_FEATURE_MOVE, &have, &emu.user_only);
 	if (emu.client < 0)
 		return emu.client;
 	emu.move = (have & UFFD_FEATURE_MOVE) && !no_move;
-	/* Without events: the runtime's own madvise of staging must not wait for itself. */
-	emu.staging = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP, UFFD_FEATURE_MOVE, &have, &unused);
-	return emu.staging < 0 ? emu.staging : 0;
+	return 0;
 }
 
 static long home_on_stack(void *arg)
@@ -81,9 +78,7 @@ static void stop(void)
 	emu_windows_unmap();
 	if (emu.client >= 0)
 		os_close(emu.client);
-	if (emu.staging >= 0)
-		os_close(emu.staging);
-	emu.client = emu.staging = -1;
+	emu.client = -1;
 	os_maps_exit();
 	hmm_table_exit(&emu.table);
 	emu.devices = 0;
@@ -113,7 +108,7 @@ static int start(const struct hmm_config *c)
 	int err;
 
 	memset(&emu, 0, sizeof(emu));
-	emu.client = emu.staging = -1;
+	emu.client = -1;
 	emu.test_skip = skipped_fences();
 	os_self_init();
 	emu_kernel_used_init();
@@ -157,11 +152,9 @@ static void forget(void)
 	}
 	if (emu.client >= 0)
 		os_close(emu.client);
-	if (emu.staging >= 0)
-		os_close(emu.staging);
 	os_maps_exit();
 	memset(&emu, 0, sizeof(emu));
-	emu.client = emu.staging = -1;
+	emu.client = -1;
 	emu_events_forget();
 	emu_handlers_forget();
 }

@@ -96,33 +96,24 @@ static int move_refused(struct hmm_block *b, unsigned int i, int err, unsigned i
 	return ++*tries > SPIN ? -EBUSY : 0;
 }
 
-/*
- * Frames of [i, end) to their staging slots. Pages done are set in *out; holes count
- * as done, their slots read as zeros. EMU_EXCLUSIVE: page *stop must be copied.
- */
-static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struct hmm_bits *out,
+/* To their staging slots, which are empty, until something is in the way. */
+static int move_run(struct hmm_block *b, unsigned int i, unsigned int end, struct hmm_bits *out,
 		    unsigned int *stop)
 {
 	const uint64_t mode = UFFDIO_MOVE_MODE_DONTWAKE | UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES;
 	char *staging = emu_staging(b, 0);
 	unsigned int chunk = end - i, tries = 0;
 
-	if (!staging)
-		return -ENOMEM;
-	/* A slot still full would pass for the page where the client has a hole. */
-	emu_drop_staged(b, i, end);
 	while (i < end) {
 		unsigned int n = chunk < end - i ? chunk : end - i;
 		size_t done;
 		int err;
 
 		/*
-		 * What was unmapped is known in full only when no event is pending: b->registered may
-		 * be of a mapping that another one has replaced, and no store to that faults.
+		 * Refused while an event is pending: b->registered may be of a mapping that another
+		 * one has replaced, and what we take of that would be dropped with the first one.
 		 */
-		if (uffd_events_pending(emu.client))
-			return EMU_DRAIN;
-		err = uffd_move(emu.staging, (uintptr_t)staging + i * HMM_PAGE_BYTES,
+		err = uffd_move(emu.client, (uintptr_t)staging + i * HMM_PAGE_BYTES,
 				hmm_block_addr(b, i), n * HMM_PAGE_BYTES, mode, &done);
 		n = (unsigned int)(done / HMM_PAGE_BYTES);
 		/*
@@ -146,6 +137,8 @@ static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struc
 			return EMU_EXCLUSIVE;
 		} else if (err == -ENOMEM) {
 			return err;
+		} else if (err == -EAGAIN && uffd_events_pending(emu.client)) {
+			return EMU_DRAIN;
 		} else if (err == -EFAULT || err == -ENOENT) {
 			return -EFAULT; /* unmapped under us */
 		} else if (move_refused(b, i, err, &tries)) {
@@ -154,6 +147,42 @@ static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struc
 		}
 	}
 	return 0;
+}
+
+/* What moved and was not counted when something came between the tries: its slot is full. */
+static void find_moved(struct hmm_block *b, unsigned int i, unsigned int end, struct hmm_bits *out)
+{
+	uint64_t map[64];
+
+	for (unsigned int p = i; p < end; p++) {
+		if ((p - i) % 64 == 0 &&
+		    os_pagemap((uintptr_t)emu_staging(b, p), end - p < 64 ? end - p : 64, map))
+			return;
+		if (!(map[(p - i) % 64] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP)))
+			continue;
+		hmm_bits_set(out, p);
+		hmm_bits_set(&b->staged, p);
+		hmm_bits_clear(&b->pinned, p);
+	}
+}
+
+/*
+ * Frames of [i, end) to their staging slots. Pages done are set in *out; holes count
+ * as done, their slots read as zeros. EMU_EXCLUSIVE: page *stop must be copied.
+ */
+static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struct hmm_bits *out,
+		    unsigned int *stop)
+{
+	int err;
+
+	if (!emu_staging(b, 0))
+		return -ENOMEM;
+	/* A slot still full would pass for the page where the client has a hole. */
+	emu_drop_staged(b, i, end);
+	err = move_run(b, i, end, out, stop);
+	if (err)
+		find_moved(b, i, end, out);
+	return err;
 }
 
 static int copy_staged(struct hmm_block *b, struct emu_device *d, unsigned int i,
@@ -213,7 +242,7 @@ int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsign
 	err = move_out(b, i, end, out, &stop);
 	if (copy_staged(b, d, first, end, streaming, out))
 		return -ENOMEM;
-	if (err == EMU_EXCLUSIVE && exclusive)
+	if (err == EMU_EXCLUSIVE && exclusive && !hmm_bits_test(out, stop))
 		err = detach_refused(b, d, stop, end, out);
 	return err;
 }

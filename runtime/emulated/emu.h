@@ -49,8 +49,7 @@ struct emu {
 	bool running;
 	bool move;           /* UFFDIO_MOVE, else write-protect and copy */
 	bool user_only;      /* kernel accesses to migrated pages fail */
-	int client;          /* userfaultfd of migratable memory, with events */
-	int staging;         /* userfaultfd of the staging windows, without */
+	int client;          /* userfaultfd of migratable memory and of staging, with events */
 	struct os_rwlock mirror;
 	struct hmm_table table;
 	unsigned int devices;

@@ -24,7 +24,7 @@
 #define HOME_NS 10000000000ull /* the CPU has nowhere else to go */
 
 static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
-static unsigned int n_pending;
+static unsigned int n_pending, next_pending; /* next_pending: the first not yet acted upon */
 
 /*
  * Discards announced while our own madvise is under way, within its range. Which of them it made
@@ -99,10 +99,28 @@ static bool read_message(void)
 	return true;
 }
 
+/* Where the application has since moved what it moved to @addr; 0: it gave it up. */
+static uintptr_t moved_on(uintptr_t addr)
+{
+	for (unsigned int i = next_pending; i < n_pending && addr; i++) {
+		const struct uffd_msg *m = &pending[i];
+
+		if (m->event == UFFD_EVENT_REMAP) {
+			if (addr >= m->arg.remap.from && addr - m->arg.remap.from < m->arg.remap.len)
+				addr = addr - m->arg.remap.from + m->arg.remap.to;
+		} else if (addr >= m->arg.remove.start && addr < m->arg.remove.end) {
+			addr = 0; /* UNMAP has the same form */
+		}
+	}
+	return addr;
+}
+
 /*
  * Device pages of a moved mapping come home at its new address. The caller of mremap
  * was let go a moment ago, and until it is out of the kernel copying answers -EAGAIN:
- * it may have a second event to deliver first, so keep reading. Without memory, wait.
+ * it may have a second event to deliver first, so keep reading. It may also change the mapping
+ * again meanwhile; when copying is not refused, we have read of all that it did. Without
+ * memory, wait.
  */
 static void home_at(struct hmm_block *b, unsigned int i, uintptr_t dst)
 {
@@ -113,9 +131,11 @@ static void home_at(struct hmm_block *b, unsigned int i, uintptr_t dst)
 	int err = src ? -EAGAIN : -EIO;
 
 	while ((err == -EAGAIN || err == -ENOMEM) && os_now_ns() < until) {
+		uintptr_t at = moved_on(dst);
+
 		if (err == -ENOMEM)
 			os_sleep_ns(1000000);
-		err = uffd_copy(emu.client, dst, src, HMM_PAGE_BYTES, 0, &done);
+		err = at ? uffd_copy(emu.client, at, src, HMM_PAGE_BYTES, 0, &done) : 0;
 		if (err == -EAGAIN && !read_message())
 			os_syscall1(SYS_sched_yield, 0);
 	}
@@ -165,14 +185,12 @@ static void act(const struct uffd_msg *m)
 /* Nested when acting reads a further @MAX_EVENTS: what is left of the first ones is older. */
 static void act_on_pending(void)
 {
-	static unsigned int next; /* locking: mirror exclusively */
-
-	while (next < n_pending) {
-		struct uffd_msg m = pending[next++];
+	while (next_pending < n_pending) {
+		struct uffd_msg m = pending[next_pending++];
 
 		act(&m);
 	}
-	next = n_pending = 0;
+	next_pending = n_pending = 0;
 }
 
 void emu_exclusive_lock(void)

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #define FIRST_WINDOW 16
+#define BUSY_NS 100000000ull /* pinned pages are tried again for so long */
 
 /*
  * Is it there already? Reclaim takes entries of a shared mapping away as it likes, so
@@ -84,7 +85,7 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 {
 	struct hmm_block *b = hmm_block_get(&emu.table, addr);
 	unsigned int i = hmm_block_index(addr), pages = window_in(v, addr);
-	uint64_t until = os_now_ns() + 100000000ull;
+	uint64_t until = os_now_ns() + BUSY_NS;
 	int err;
 
 	if (!b)
@@ -95,10 +96,13 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 		pages = (unsigned int)d->capacity;
 	for (;;) {
 		err = emu_block_out(b, d, i, i + pages, false);
-		if (err == -EFAULT && (pages > 1 || is_readable(addr)) && os_now_ns() < until) {
+		if (err == -EFAULT && pages > 1) {
 			pages = 1; /* what lies around it was unmapped just now */
+			until = os_now_ns() + BUSY_NS;
 			continue;
 		}
+		if (err == -EFAULT && is_readable(addr) && os_now_ns() < until)
+			continue;
 		if (err || b->owner[i] || !hmm_bits_test(&b->pinned, i))
 			break;
 		if (os_now_ns() > until)

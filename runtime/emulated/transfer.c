@@ -139,6 +139,19 @@ static int fill_one(struct hmm_block *b, unsigned int i, const char *src)
 	return 0; /* done, or -EEXIST, -ENOENT, -EINVAL: nothing to fill any more */
 }
 
+/* What moved and was not counted (see move_run()) when something came between the tries. */
+static void find_filled(struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	uint64_t map;
+
+	for (; i < end; i++) {
+		if (os_pagemap(hmm_block_addr(b, i), 1, &map) ||
+		    !(map & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP)))
+			continue;
+		left(b, i, i + 1); /* its slot may still be full */
+	}
+}
+
 /*
  * Frames of [i, end) into the client: moved from staging, or copied from @src where
  * moving is not to be had. *stop: how far it came.
@@ -184,15 +197,21 @@ static int fill(struct hmm_block *b, unsigned int i, unsigned int end, char *src
 			left(b, i, i + 1), i++;
 	}
 	*stop = i;
+	if (err)
+		find_filled(b, i, end);
 	return err;
 }
 
 /* Its frames are punched out but the page did not get home: put the bytes back. */
 static void restore(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {
-	os_copy(emu_alias(b, d->index, i), emu_staging(b, i), (end - i) * HMM_PAGE_BYTES);
-	hmm_bits_set_range(&b->dev[d->index].frames, i, end);
-	atomic_fetch_add(&d->frames, end - i);
+	for (; i < end; i++) {
+		if (b->owner[i] != HMM_OWNER_DEVICE(d->index))
+			continue;
+		os_copy(emu_alias(b, d->index, i), emu_staging(b, i), HMM_PAGE_BYTES);
+		hmm_bits_set(&b->dev[d->index].frames, i);
+		atomic_fetch_add(&d->frames, 1);
+	}
 	hmm_lru_touch(&emu.table, b, d->index);
 }
 

@@ -3,7 +3,8 @@
  * The runtime's windows on 64 MiB of address space: device memory as the CPU can
  * address it (alias), and system frames in transit (staging). Slots stand at the
  * offset of the address that they serve, congruent modulo 2 MiB, so that whole huge
- * pages can move.
+ * pages can move. Staging is registered with the descriptor of the client's memory: while an
+ * event of that is pending the kernel refuses to move anything there.
  */
 #include "emulated/emu.h"
 #include "os/sys.h"
@@ -45,7 +46,7 @@ static char *window_get(char **slot, int prot, int flags, int fd, uint64_t offse
 	if (!w) {
 		p = map_aligned(prot, flags, fd, offset);
 		if (!os_is_error(p) && fd < 0 &&
-		    uffd_register(emu.staging, p, HMM_SPAN_BYTES, UFFDIO_REGISTER_MODE_WP)) {
+		    uffd_register(emu.client, p, HMM_SPAN_BYTES, UFFDIO_REGISTER_MODE_WP)) {
 			os_munmap((void *)p, HMM_SPAN_BYTES);
 			p = (uintptr_t)-ENOMEM;
 		}
@@ -81,9 +82,17 @@ char *emu_staging(struct hmm_block *b, unsigned int i)
 
 void emu_drop_staged(struct hmm_block *b, unsigned int i, unsigned int end)
 {
+	size_t len = (end - i) * HMM_PAGE_BYTES;
+	uintptr_t start;
+
 	if (!b->span->staging || hmm_bits_find(&b->staged, i, end, true) == end)
 		return;
-	os_madvise((uintptr_t)emu_staging(b, i), (end - i) * HMM_PAGE_BYTES, MADV_DONTNEED);
+	start = (uintptr_t)emu_staging(b, i);
+	/* Not as long as it is registered: the kernel would tell us of it, and wait for us. */
+	uffd_unregister(emu.client, start, len);
+	os_madvise(start, len, MADV_DONTNEED);
+	while (uffd_register(emu.client, start, len, UFFDIO_REGISTER_MODE_WP) == -ENOMEM)
+		os_sleep_ns(1000000);
 	hmm_bits_clear_range(&b->staged, i, end);
 }
 
@@ -101,8 +110,10 @@ void emu_windows_unmap(void)
 	for (unsigned int d = 0; d < HMM_MAX_DEVICES; d++)
 		emu_windows_unmap_device(d);
 	for (struct hmm_span *s = emu.table.spans; s; s = s->next) {
-		if (s->staging)
+		if (s->staging) {
+			uffd_unregister(emu.client, (uintptr_t)s->staging, HMM_SPAN_BYTES);
 			os_munmap(s->staging, HMM_SPAN_BYTES);
+		}
 		s->staging = NULL;
 	}
 }
