@@ -15,6 +15,8 @@
 
 struct batch {
 	unsigned long src[HMMDRM_BATCH], dst[HMMDRM_BATCH];
+	struct page *held[HMMDRM_BATCH];
+	unsigned int nr_held;
 };
 
 int hmmdrm_can_migrate(struct vm_area_struct *vma)
@@ -55,8 +57,25 @@ static unsigned long to_frame(struct hmmdrm_device *hd, unsigned long src)
 	return migrate_pfn(page_to_pfn(dpage)) | (src & MIGRATE_PFN_WRITE ? MIGRATE_PFN_WRITE : 0);
 }
 
-static void to_frames(struct hmmdrm_device *hd, struct migrate_vma *args, unsigned long only_hole)
+/*
+ * migrate_vma_pages() takes a page out of the swap cache and then, in some 6.12, goes on as if it
+ * were there: the frame lands in the swap cache's tree, with a reference that nobody drops. A
+ * reference too many makes it stop in between; the page can go the next time.
+ */
+static void hold_swapped(struct batch *b, unsigned long src)
 {
+	struct page *spage = migrate_pfn_to_page(src);
+
+	if (!spage || !folio_test_swapcache(page_folio(spage)))
+		return;
+	get_page(spage);
+	b->held[b->nr_held++] = spage;
+}
+
+static void to_frames(struct hmmdrm_device *hd, struct migrate_vma *args, unsigned long only_hole,
+		      struct batch *b)
+{
+	b->nr_held = 0;
 	for (unsigned long i = 0; i < args->npages; i++) {
 		unsigned long addr = args->start + (i << PAGE_SHIFT);
 		bool hole = !migrate_pfn_to_page(args->src[i]);
@@ -67,6 +86,8 @@ static void to_frames(struct hmmdrm_device *hd, struct migrate_vma *args, unsign
 		if (hole && only_hole != HMMDRM_ALL_HOLES && addr != only_hole)
 			continue;
 		args->dst[i] = to_frame(hd, args->src[i]);
+		if (args->dst[i])
+			hold_swapped(b, args->src[i]);
 	}
 }
 
@@ -105,12 +126,14 @@ static int batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
 		hmmdrm_frames_unreserve(hd, pages);
 		return err;
 	}
-	to_frames(hd, &args, only_hole);
+	to_frames(hd, &args, only_hole, b);
 	n = moved(&args, &used);
 	hmmdrm_frames_unreserve(hd, pages - used);
 	migrate_vma_pages(&args);
 	n = moved(&args, &used);
 	migrate_vma_finalize(&args);
+	for (unsigned int i = 0; i < b->nr_held; i++)
+		put_page(b->held[i]);
 	hmmdrm_count(hd, HMMDRM_TO_DEVICE, n);
 	return 0;
 }
@@ -138,6 +161,8 @@ int hmmdrm_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma, unsig
 		unsigned long stop = min(start + batch, end);
 
 		err = batch_to_device(hd, vma, start, stop, only_hole, b);
+		if (!err && b->nr_held)
+			err = batch_to_device(hd, vma, start, stop, only_hole, b);
 		start = stop;
 	}
 	kvfree(b);
