@@ -145,6 +145,21 @@ void hmmdrm_frames_unreserve(struct hmmdrm_device *hd, unsigned long pages)
 	spin_unlock_irqrestore(&hd->lock, flags);
 }
 
+/*
+ * What a page was leaves traces in its frame's flags, and from there they would go to the next
+ * page: a file's that is taken for swap-backed is miscounted.
+ */
+static void forget(struct folio *folio)
+{
+	folio_clear_uptodate(folio);
+	folio_clear_dirty(folio);
+	folio_clear_referenced(folio);
+	folio_clear_active(folio);
+	folio_clear_workingset(folio);
+	folio_clear_swapbacked(folio);
+	folio_clear_mappedtodisk(folio);
+}
+
 struct page *hmmdrm_frame_alloc(struct hmmdrm_device *hd)
 {
 	struct hmmdrm_frame *frame;
@@ -158,6 +173,7 @@ struct page *hmmdrm_frame_alloc(struct hmmdrm_device *hd)
 	page = page_of(hd, frame - hd->frames);
 	hmmdrm_clear_flags(page, STALE_FLAGS);
 	hmmdrm_page_init(page, &hd->pagemap);
+	forget(page_folio(page));
 	return page;
 }
 
