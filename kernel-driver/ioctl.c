@@ -33,6 +33,8 @@ static int query(struct drm_device *drm, void *data, struct drm_file *file)
 	struct drm_hmm_query *q = data;
 	struct hmmdrm_device *hd = hmmdrm_device_get(q->device);
 
+	if (!hmmdrm_client_of(file))
+		return -EPERM;
 	if (q->flags || q->pad)
 		return -EINVAL;
 	if (!hd)
@@ -50,6 +52,8 @@ static int stats(struct drm_device *drm, void *data, struct drm_file *file)
 	struct drm_hmm_stats *s = data;
 	struct hmmdrm_device *hd = hmmdrm_device_get(s->device);
 
+	if (!hmmdrm_client_of(file))
+		return -EPERM;
 	if (s->flags)
 		return -EINVAL;
 	if (!hd)
@@ -370,8 +374,9 @@ static int copy_status(struct hmmdrm_client *client, const struct drm_hmm_pages 
 			s.node = page_to_nid(hmm_pfn_to_page(entry));
 		s.flags = page_flags(client, (p->addr & PAGE_MASK) + ((first + i) << PAGE_SHIFT),
 				     snap, i);
-		if (copy_to_user(u64_to_user_ptr(to), &s,
-				 min_t(size_t, sizeof(s), p->entry_bytes)))
+		/* What a later caller knows besides is zero. */
+		if (copy_to_user(u64_to_user_ptr(to), &s, sizeof(s)) ||
+		    clear_user(u64_to_user_ptr(to + sizeof(s)), p->entry_bytes - sizeof(s)))
 			return -EFAULT;
 	}
 	return 0;
