@@ -7,7 +7,6 @@
 #include <drm/drm_file.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
-#include <linux/slab.h>
 
 #include "hmmdrm.h"
 
@@ -79,7 +78,7 @@ int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file)
 
 	if (!mm)
 		return -EINVAL;
-	client = kzalloc(sizeof(*client), GFP_KERNEL);
+	client = hmmdrm_client_alloc();
 	if (!client)
 		return -ENOMEM;
 	kref_init(&client->ref);
@@ -90,7 +89,7 @@ int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file)
 	client->mm = mm;
 	err = mmu_interval_notifier_insert(&client->notifier, mm, 0, TASK_SIZE_MAX, &notifier_ops);
 	if (err) {
-		kfree(client);
+		hmmdrm_client_free(client);
 		return err;
 	}
 	mmgrab(mm);
@@ -114,7 +113,7 @@ static void client_release(struct kref *ref)
 	xa_destroy(&client->remote);
 	xa_destroy(&client->refused);
 	mmdrop(client->mm);
-	kfree(client);
+	hmmdrm_client_free(client);
 }
 
 void hmmdrm_client_put(struct hmmdrm_client *client)

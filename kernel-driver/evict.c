@@ -18,7 +18,8 @@ static unsigned long home_page(struct hmmdrm_device *hd, unsigned long src)
 
 	if (!dpage || !(src & MIGRATE_PFN_MIGRATE))
 		return 0;
-	spage = alloc_page(GFP_HIGHUSER_MOVABLE);
+	/* Not from what reclaim keeps for itself, where this may be called from. */
+	spage = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOMEMALLOC | __GFP_NOWARN);
 	if (!spage)
 		return 0;
 	lock_page(spage);
@@ -50,10 +51,9 @@ static bool is_file_frame(unsigned long pfn)
 	return READ_ONCE(folio->mapping) && !folio_test_anon(folio);
 }
 
-static unsigned long evict_batch(struct hmmdrm_device *hd, unsigned int max)
+static unsigned long evict_pages(struct hmmdrm_device *hd, const unsigned long *pfn, unsigned int n)
 {
-	unsigned long pfn[EVICT_BATCH], src[EVICT_BATCH], dst[EVICT_BATCH], gone = 0;
-	unsigned int n = hmmdrm_frames_oldest(hd, pfn, min(max, EVICT_BATCH));
+	unsigned long src[EVICT_BATCH], dst[EVICT_BATCH], gone = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
 		src[i] = dst[i] = 0;
@@ -76,6 +76,40 @@ static unsigned long evict_batch(struct hmmdrm_device *hd, unsigned int max)
 		if (!went)
 			busy(hd, pfn[i]);
 	}
+	return gone;
+}
+
+static unsigned long evict_batch(struct hmmdrm_device *hd, unsigned int max)
+{
+	unsigned long pfn[EVICT_BATCH];
+
+	return evict_pages(hd, pfn, hmmdrm_frames_oldest(hd, pfn, min(max, EVICT_BATCH)));
+}
+
+/* Once around at most, from where the last one stopped: there is no LRU for each group. */
+unsigned long hmmdrm_evict_group(struct hmmdrm_device *hd, struct mem_cgroup *memcg,
+				 unsigned long pages, bool files)
+{
+	unsigned long pfn[EVICT_BATCH], hand = READ_ONCE(hd->hand), gone = 0;
+
+	for (unsigned long left = hd->nr_frames; left && gone < pages;) {
+		unsigned int n = 0;
+
+		for (; left && n < EVICT_BATCH; left--) {
+			struct page *page = hmmdrm_frame_get_of(hd, hand++, memcg);
+
+			if (!page)
+				continue;
+			/* Nor is writeback waited for, which may wait for memory. */
+			if (!is_file_frame(page_to_pfn(page)) ||
+			    (files && !folio_test_writeback(page_folio(page))))
+				pfn[n++] = page_to_pfn(page);
+			put_page(page);
+		}
+		gone += evict_pages(hd, pfn, n);
+		cond_resched();
+	}
+	WRITE_ONCE(hd->hand, hand % hd->nr_frames);
 	return gone;
 }
 

@@ -5,6 +5,7 @@
  */
 #include <linux/highmem.h>
 #include <linux/ioport.h>
+#include <linux/memcontrol.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/vmalloc.h>
@@ -145,21 +146,6 @@ void hmmdrm_frames_unreserve(struct hmmdrm_device *hd, unsigned long pages)
 	spin_unlock_irqrestore(&hd->lock, flags);
 }
 
-/*
- * What a page was leaves traces in its frame's flags, and from there they would go to the next
- * page: a file's that is taken for swap-backed is miscounted.
- */
-static void forget(struct folio *folio)
-{
-	folio_clear_uptodate(folio);
-	folio_clear_dirty(folio);
-	folio_clear_referenced(folio);
-	folio_clear_active(folio);
-	folio_clear_workingset(folio);
-	folio_clear_swapbacked(folio);
-	folio_clear_mappedtodisk(folio);
-}
-
 struct page *hmmdrm_frame_alloc(struct hmmdrm_device *hd)
 {
 	struct hmmdrm_frame *frame;
@@ -173,7 +159,6 @@ struct page *hmmdrm_frame_alloc(struct hmmdrm_device *hd)
 	page = page_of(hd, frame - hd->frames);
 	hmmdrm_clear_flags(page, STALE_FLAGS);
 	hmmdrm_page_init(page, &hd->pagemap);
-	forget(page_folio(page));
 	return page;
 }
 
@@ -214,6 +199,23 @@ void hmmdrm_frame_touch(struct page *dpage)
 	spin_lock_irqsave(&hd->lock, flags);
 	list_move_tail(&hd->frames[frame_of(hd, dpage)].link, &hd->lru);
 	spin_unlock_irqrestore(&hd->lock, flags);
+}
+
+struct page *hmmdrm_frame_get_of(struct hmmdrm_device *hd, unsigned long frame,
+				 struct mem_cgroup *memcg)
+{
+	struct page *page = page_of(hd, frame % hd->nr_frames);
+	bool its;
+
+	if (!get_page_unless_zero(page))
+		return NULL;
+	rcu_read_lock();
+	its = folio_memcg(page_folio(page)) == memcg;
+	rcu_read_unlock();
+	if (its)
+		return page;
+	put_page(page);
+	return NULL;
 }
 
 unsigned int hmmdrm_frames_oldest(struct hmmdrm_device *hd, unsigned long *pfn, unsigned int max)

@@ -32,6 +32,7 @@
 
 struct drm_device;
 struct drm_file;
+struct mem_cgroup;
 struct migrate_vma;
 
 enum hmmdrm_stat {
@@ -60,6 +61,7 @@ struct hmmdrm_device {
 	spinlock_t lock;
 	struct list_head free, lru; /* locking: lock */
 	unsigned long nr_free; /* neither used nor promised; locking: lock */
+	unsigned long hand; /* where hmmdrm_evict_group() goes on; several may move it */
 	atomic64_t stat[HMMDRM_NR_STATS];
 };
 
@@ -72,6 +74,7 @@ struct hmmdrm_client {
 	struct list_head engines; /* locking: lock */
 	struct list_head node; /* of all; locking: hmmdrm_mms_lock */
 	struct xarray remote, refused; /* remote.c; by page number */
+	struct list_head group; /* pressure.c */
 };
 
 /* One for each DRM_IOCTL_HMM_ENGINE_CREATE; closed with its descriptor. */
@@ -110,6 +113,9 @@ int hmmdrm_copy_to_device(struct page *dpage, struct page *spage);
 int hmmdrm_copy_from_device(struct page *spage, struct page *dpage);
 unsigned long hmmdrm_frame_pfn(struct page *dpage);
 void hmmdrm_frame_touch(struct page *dpage);
+/* Page number @frame, modulo how many there are, if @memcg is charged for it; with a reference. */
+struct page *hmmdrm_frame_get_of(struct hmmdrm_device *hd, unsigned long frame,
+				 struct mem_cgroup *memcg);
 /* Page frame numbers of the least recently used. They may be anything by now: look again. */
 unsigned int hmmdrm_frames_oldest(struct hmmdrm_device *hd, unsigned long *pfn, unsigned int max);
 unsigned long hmmdrm_frames_resident(struct hmmdrm_device *hd);
@@ -135,6 +141,15 @@ bool hmmdrm_refused_at(struct hmmdrm_client *client, unsigned long addr, unsigne
 /* evict.c: how many frames came free. */
 unsigned long hmmdrm_evict(struct hmmdrm_device *hd, unsigned long pages);
 void hmmdrm_evict_all(void);
+/* Those that @memcg is charged for; of files only if @files. From within its reclaim. */
+unsigned long hmmdrm_evict_group(struct hmmdrm_device *hd, struct mem_cgroup *memcg,
+				 unsigned long pages, bool files);
+
+/* pressure.c */
+int hmmdrm_pressure_init(void);
+void hmmdrm_pressure_exit(void);
+struct hmmdrm_client *hmmdrm_client_alloc(void);
+void hmmdrm_client_free(struct hmmdrm_client *client);
 
 /*
  * anon.c: pages of one VMA. Locking: the client's mmap_lock, shared.

@@ -84,13 +84,18 @@ static int __init hmmdrm_init(void)
 	err = hmmdrm_devices_init(devices, mib * SZ_1M);
 	if (err)
 		return err;
-	err = hmmfs_init();
+	err = hmmdrm_pressure_init();
 	if (err)
 		goto devices;
+	err = hmmfs_init();
+	if (err)
+		goto pressure;
 	err = register_node();
 	if (!err)
 		return 0;
 	hmmfs_exit();
+pressure:
+	hmmdrm_pressure_exit();
 devices:
 	hmmdrm_devices_exit();
 	return err;
@@ -103,6 +108,7 @@ static void __exit hmmdrm_exit(void)
 	drm_dev_put(drm);
 	platform_device_unregister(platform);
 	hmmfs_exit();
+	hmmdrm_pressure_exit();
 	hmmdrm_evict_all();
 	hmmdrm_devices_exit();
 }
