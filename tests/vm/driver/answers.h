@@ -35,6 +35,11 @@ void other_start(struct other *o, int (*act)(int client, char *p), char *p);
 void other_go(struct other *o);
 int other_wait(struct other *o);
 
+/* How many entries of /proc/self/pagemap have @bit. */
+#define PAGEMAP_PRESENT (1ull << 63)
+#define PAGEMAP_SWAPPED (1ull << 62)
+unsigned int count_pagemap(const char *p, size_t pages, uint64_t bit);
+
 void skipped(const char *what, const char *why);
 
 /* answers_*.c */

@@ -50,12 +50,10 @@ static bool have_swap(void)
 /* Not at once: a page that was just made is in a batch of some CPU's. */
 static bool swap_out(char *p)
 {
-	long out = look_up("/proc/vmstat", "pswpout ");
-
 	for (int i = 0; i < 200; i++) {
 		if (madvise(p, PAGES * PAGE, MADV_PAGEOUT))
 			return false;
-		if (look_up("/proc/vmstat", "pswpout ") > out)
+		if (count_pagemap(p, PAGES, PAGEMAP_SWAPPED) > 0)
 			return true;
 		usleep(5000);
 	}
@@ -76,8 +74,10 @@ static void swapping(void)
 	CU_ASSERT(all_at(p, PAGES, 0));
 	CU_ASSERT(intact(p, PAGES));
 	/* What is swapped out is found there by a migration, and by the device. */
-	if (!hmmfs_folder && (!have_swap() || !swap_out(p)))
-		skipped("swapped pages", have_swap() ? "the kernel wrote none" : "no swap is on");
+	if (!hmmfs_folder && have_swap())
+		CU_ASSERT(swap_out(p));
+	if (!hmmfs_folder && !have_swap())
+		skipped("swapped pages", "no swap is on");
 	CU_ASSERT_EQUAL(migrate(p, PAGES * PAGE, 0), PAGES);
 	CU_ASSERT(intact(p, PAGES));
 	madvise(p, PAGES * PAGE, MADV_PAGEOUT);

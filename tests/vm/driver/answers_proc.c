@@ -10,10 +10,7 @@
 
 #define PAGES 16
 
-#define PAGEMAP_PRESENT (1ull << 63)
-#define PAGEMAP_SWAPPED (1ull << 62)
-
-static unsigned int count_pagemap(const char *p, size_t pages, uint64_t bit)
+unsigned int count_pagemap(const char *p, size_t pages, uint64_t bit)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY);
 	unsigned int n = 0;
