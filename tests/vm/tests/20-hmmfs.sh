@@ -25,10 +25,10 @@ for lower in tmpfs ext4; do
 	for pages in 1 4 64; do
 		"$HMM_BUILD/bin/driver_race" $((3 * HMM_TEST_SCALE)) $pages /mnt/hmmfs/counts \
 			"/mnt/$lower/counts"
-		for engines in 1 2; do
-			"$HMM_BUILD/bin/driver_race" $((2 * HMM_TEST_SCALE)) $pages \
-				/mnt/hmmfs/counts "/mnt/$lower/counts" $engines
-		done
+	done
+	for engines in 1 2; do
+		"$HMM_BUILD/bin/driver_race" $((2 * HMM_TEST_SCALE)) 4 /mnt/hmmfs/counts \
+			"/mnt/$lower/counts" $engines
 	done
 	rm /mnt/hmmfs/counts
 	umount /mnt/hmmfs
