@@ -102,7 +102,7 @@ static int under_pressure(void)
 		memset(p + i * PAGE, (int)(i % 251), PAGE);
 	if (migrate(p, 16 * MIB, 0) < 0 || migrate(p + 16 * MIB, 16 * MIB, 0) < 0)
 		return 2;
-	for (size_t i = 0; i < USED; i += 7) {
+	for (size_t i = 0; i < USED; i += 61) {
 		if (engine_do(&e, ENGINE_LOAD, p + i * PAGE, 1, &value))
 			return 3;
 		if (value != i % 251)

@@ -197,9 +197,8 @@ static off_t in_core(int fd, const char *p)
 	for (int i = 0; i < head.e_phnum; i++) {
 		off_t at = (off_t)(head.e_phoff + i * sizeof(part));
 
-		if (pread(fd, &part, sizeof(part), at) == sizeof(part) &&
-		    part.p_type == PT_LOAD && part.p_vaddr <= (uintptr_t)p &&
-		    (uintptr_t)p < part.p_vaddr + part.p_filesz)
+		if (pread(fd, &part, sizeof(part), at) == sizeof(part) && part.p_type == PT_LOAD &&
+		    part.p_vaddr <= (uintptr_t)p && (uintptr_t)p < part.p_vaddr + part.p_filesz)
 			return (off_t)(part.p_offset + ((uintptr_t)p - part.p_vaddr));
 	}
 	return -1;

@@ -73,7 +73,8 @@ static void wrong_calls(void)
 	CU_ASSERT_EQUAL(grown.q.abi, HMM_DRM_ABI);
 	CU_ASSERT_STRING_EQUAL(grown.more, "what a later version may have");
 	CU_ASSERT_EQUAL(call(node, DRM_IOWR(DRM_COMMAND_BASE + DRM_HMM_QUERY, small), small), 0);
-	CU_ASSERT(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, node, 0) == MAP_FAILED && errno == ENODEV);
+	CU_ASSERT(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, node, 0) == MAP_FAILED &&
+		  errno == ENODEV);
 }
 
 static void wrong_migrations(void)

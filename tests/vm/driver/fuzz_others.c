@@ -56,12 +56,15 @@ static int all_refused(int fd, char *p)
 	struct drm_hmm_engine_create c = { 0 };
 	struct drm_hmm_stats s = { 0 };
 
-	return call(fd, DRM_IOCTL_HMM_QUERY, &q) != -EPERM	   ? 1 :
-	       call(fd, DRM_IOCTL_HMM_MIGRATE, &m) != -EPERM	   ? 2 :
-	       call(fd, DRM_IOCTL_HMM_PAGES, &g) != -EPERM	   ? 3 :
-	       call(fd, DRM_IOCTL_HMM_ENGINE_CREATE, &c) != -EPERM ? 4 :
-	       call(fd, DRM_IOCTL_HMM_STATS, &s) != -EPERM	   ? 5 :
-								     0;
+	if (call(fd, DRM_IOCTL_HMM_QUERY, &q) != -EPERM)
+		return 1;
+	if (call(fd, DRM_IOCTL_HMM_MIGRATE, &m) != -EPERM)
+		return 2;
+	if (call(fd, DRM_IOCTL_HMM_PAGES, &g) != -EPERM)
+		return 3;
+	if (call(fd, DRM_IOCTL_HMM_ENGINE_CREATE, &c) != -EPERM)
+		return 4;
+	return call(fd, DRM_IOCTL_HMM_STATS, &s) != -EPERM ? 5 : 0;
 }
 
 static char *page_there(void)
@@ -119,7 +122,9 @@ static int send_fd(int to, int fd)
 		struct cmsghdr align;
 	} u = { { 0 } };
 	struct iovec byte = { "", 1 };
-	struct msghdr m = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = u.room,
+	struct msghdr m = { .msg_iov = &byte,
+			    .msg_iovlen = 1,
+			    .msg_control = u.room,
 			    .msg_controllen = sizeof(u.room) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
@@ -138,7 +143,9 @@ static int receive_fd(int from)
 	} u;
 	char c;
 	struct iovec byte = { &c, 1 };
-	struct msghdr m = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = u.room,
+	struct msghdr m = { .msg_iov = &byte,
+			    .msg_iovlen = 1,
+			    .msg_control = u.room,
 			    .msg_controllen = sizeof(u.room) };
 	int fd = -1;
 
@@ -185,7 +192,8 @@ static int others_address(int fd, char *p)
 	if (client_open() || migrate(p, PAGE, 1) != -EFAULT ||
 	    call(node, DRM_IOCTL_HMM_PAGES, &g) != -EFAULT)
 		return 1;
-	if (mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != p)
+	if (mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+	    p)
 		return 2;
 	return migrate(p, PAGE, 1) == 1 && where(p) == 1 && p[0] == 0 ? 0 : 3;
 }
@@ -242,7 +250,8 @@ static int wrong_mappings(int fd, char *p)
 		return 1;
 	if (mmap(p, PAGE, both, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED || errno != EINVAL)
 		return 2;
-	if (mmap(NULL, PAGE, both, MAP_SHARED, fd, at + (1l << 30)) != MAP_FAILED || errno != EINVAL)
+	if (mmap(NULL, PAGE, both, MAP_SHARED, fd, at + (1l << 30)) != MAP_FAILED ||
+	    errno != EINVAL)
 		return 3;
 	return 0;
 }

@@ -153,9 +153,8 @@ static void *mapper(void *arg)
 
 	while (!stop) {
 		size_t first = (size_t)rand_r(&seed) % ARENA_PAGES;
-		size_t n = 1 + (size_t)rand_r(&seed) % (ARENA_PAGES - first < 32 ?
-								ARENA_PAGES - first :
-								32);
+		size_t n = 1 + (size_t)rand_r(&seed) %
+				       (ARENA_PAGES - first < 32 ? ARENA_PAGES - first : 32);
 		char *at = arena + first * PAGE;
 		int how = rand_r(&seed) % 8, prot = PROT_READ | PROT_WRITE;
 
