@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -30,19 +29,9 @@ static void copy_pages(char *dst, const char *src, unsigned int pages, bool stre
 		os_copy(dst, src, pages * HMM_PAGE_BYTES);
 }
 
-/* Process memory by system call: a page that just vanished is -EFAULT, not SIGSEGV. */
-static int read_client(char *dst, uintptr_t addr, size_t len)
-{
-	struct iovec to = { dst, len };
-	struct iovec from = { (void *)addr, len };
-	long got = os_syscall6(SYS_process_vm_readv, os_getpid(), (long)&to, 1, (long)&from, 1, 0);
-
-	return got == (long)len ? 0 : got < 0 ? (int)got : -EFAULT;
-}
-
 /*
  * Locking: mirror exclusively, so that no madvise() of the application can make a
- * page vanish between the look at the pagemap and the read.
+ * page vanish between the look at the pagemap and the read. mremap() can: then the read fails.
  */
 static int detach_by_copy(struct hmm_block *b, struct emu_device *d, unsigned int i,
 			  unsigned int end, struct hmm_bits *out)
@@ -63,21 +52,29 @@ static int detach_by_copy(struct hmm_block *b, struct emu_device *d, unsigned in
 		char *to = alias + p * HMM_PAGE_BYTES;
 
 		if (map[p] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP))
-			err = read_client(to, start + p * HMM_PAGE_BYTES, HMM_PAGE_BYTES);
+			err = os_peek(to, start + p * HMM_PAGE_BYTES, HMM_PAGE_BYTES);
 		else
 			os_zero(to, HMM_PAGE_BYTES);
 	}
 	if (err) {
 		uffd_protect(emu.client, start, len, false);
-		err = err == -EAGAIN ? EMU_DRAIN : err == -ENOENT ? -EFAULT : err;
+		if (err == -EAGAIN || (err == -EFAULT && uffd_events_pending(emu.client)))
+			err = EMU_DRAIN;
+		else if (err == -ENOENT)
+			err = -EFAULT;
 		goto out;
 	}
-	done = emu_discard(start, len);
-	hmm_bits_set_range(out, i, i + (unsigned int)(done / HMM_PAGE_BYTES));
-	if (done < len) {
-		uffd_protect(emu.client, start + done, len - done, false);
+	done = emu_discard(start, len) / HMM_PAGE_BYTES;
+	if (os_pagemap(start, done, map))
+		os_zero(map, done * sizeof(*map));
+	/* What is still there was not discarded: its mapping was split or replaced meanwhile. */
+	for (unsigned int p = 0; p < end - i; p++)
+		if (p < done && !(map[p] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP)))
+			hmm_bits_set(out, i + p);
+		else
+			uffd_protect(emu.client, start + p * HMM_PAGE_BYTES, HMM_PAGE_BYTES, false);
+	if (hmm_bits_find(out, i, end, false) < end)
 		err = EMU_DRAIN;
-	}
 out:
 	os_free(map, HMM_BLOCK_PAGES * sizeof(*map));
 	return err;

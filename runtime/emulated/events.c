@@ -288,6 +288,15 @@ static unsigned int next_self(uintptr_t at)
 	return best;
 }
 
+/* Does a mapping begin inside what was announced? Then the kernel announces the rest again. */
+static bool is_repeated(const struct uffd_msg *m, uintptr_t announced)
+{
+	uintptr_t at = m->arg.remove.start;
+	struct os_vma v;
+
+	return at > self.start && at < announced && !os_vma_find(at, &v) && v.start == at;
+}
+
 /* Our madvise is over: what it did not announce is the application's, and to be acted upon. */
 static void tell_self(void)
 {
@@ -298,8 +307,9 @@ static void tell_self(void)
 		at = self.msg[i].arg.remove.end;
 		self.msg[i] = self.msg[--self.n];
 	}
-	while (self.n)
-		pending[n_pending++] = self.msg[--self.n];
+	for (; self.n; self.n--)
+		if (!is_repeated(&self.msg[self.n - 1], at))
+			pending[n_pending++] = self.msg[self.n - 1];
 	self.expected = false;
 }
 

@@ -31,6 +31,7 @@ struct procmap_query {
 
 static int maps_fd = -1;
 static int pagemap_fd = -1;
+static int mem_fd = -1;
 static atomic_bool no_query;
 
 int os_maps_init(void)
@@ -41,8 +42,9 @@ int os_maps_init(void)
 		return maps_fd;
 	pagemap_fd = (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/self/pagemap",
 				      O_RDONLY | O_CLOEXEC, 0);
-	if (pagemap_fd < 0) {
-		int err = pagemap_fd;
+	mem_fd = (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDONLY | O_CLOEXEC, 0);
+	if (pagemap_fd < 0 || mem_fd < 0) {
+		int err = pagemap_fd < 0 ? pagemap_fd : mem_fd;
 
 		os_maps_exit();
 		return err;
@@ -56,7 +58,9 @@ void os_maps_exit(void)
 		os_close(maps_fd);
 	if (pagemap_fd >= 0)
 		os_close(pagemap_fd);
-	maps_fd = pagemap_fd = -1;
+	if (mem_fd >= 0)
+		os_close(mem_fd);
+	maps_fd = pagemap_fd = mem_fd = -1;
 }
 
 static bool starts_with(const char *s, const char *prefix)
@@ -222,4 +226,11 @@ int os_pagemap(uintptr_t start, size_t n, uint64_t *entries)
 	if (got < 0)
 		return (int)got;
 	return got == (long)(n * 8) ? 0 : -EFAULT;
+}
+
+int os_peek(void *to, uintptr_t from, size_t n)
+{
+	long got = os_syscall4(SYS_pread64, mem_fd, to, n, from);
+
+	return got == (long)n ? 0 : -EFAULT;
 }

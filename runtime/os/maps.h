@@ -34,6 +34,12 @@ int os_vma_find(uintptr_t addr, struct os_vma *vma);
 /* One pagemap entry a page of [start, start + n pages); 0 or -errno. */
 int os_pagemap(uintptr_t start, size_t n, uint64_t *entries);
 
+/*
+ * Copies @n bytes of this process's memory. -EFAULT where nothing is mapped, and where a
+ * userfaultfd would be asked: it waits for nobody. 0 or -errno.
+ */
+int os_peek(void *to, uintptr_t from, size_t n);
+
 #define OS_PAGEMAP_PRESENT (1ull << 63)
 #define OS_PAGEMAP_SWAP    (1ull << 62)
 
