@@ -24,6 +24,14 @@
 #include "os/log.h"
 #include "os/maps.h"
 
+#define EMU_REFUSED 64
+
+/* A device access that was invalid when a thread of the engine asked for it first. */
+struct emu_refused {
+	uintptr_t addr;
+	uint32_t tid;
+};
+
 struct emu_device {
 	unsigned int index;
 	struct hmm_proc proc;
@@ -31,6 +39,7 @@ struct emu_device {
 	struct os_mutex agent_lock[2];
 	uint64_t capacity;                     /* pages */
 	_Atomic int64_t frames;                /* pages of device memory in use or promised */
+	struct emu_refused refused[EMU_REFUSED]; /* locking: proc.fault_lock */
 	_Atomic bool has_copies;               /* of read-only memory, made since the last launch */
 	struct emu_remote *remotes;            /* locking: remote_lock */
 	_Atomic uint64_t stat[8];

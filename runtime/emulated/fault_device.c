@@ -155,6 +155,23 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 	return err && err != -ENODEV ? "the page cannot be mapped" : NULL;
 }
 
+/*
+ * A message may be old: its page was served on behalf of another one, the thread went on, and
+ * the program has unmapped the page since. So a thread is told to try again, and only what it
+ * asks for twice in a row is invalid.
+ */
+static bool asked_before(struct emu_device *d, uintptr_t addr, uint32_t tid)
+{
+	struct emu_refused *r = &d->refused[tid % EMU_REFUSED];
+	bool before;
+
+	os_mutex_lock(&d->proc.fault_lock);
+	before = r->addr == addr && r->tid == tid;
+	*r = before ? (struct emu_refused){ 0 } : (struct emu_refused){ addr, tid };
+	os_mutex_unlock(&d->proc.fault_lock);
+	return before;
+}
+
 void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg)
 {
 	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
@@ -175,6 +192,10 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg)
 		return;
 	emu_count(d, EMU_DEVICE_FAULTS, -1ull);
 	atomic_fetch_sub(&d->proc.served, 1);
+	if (!asked_before(d, addr, msg->arg.pagefault.feat.ptid)) {
+		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+		return;
+	}
 	hmm_proc_invalid(&d->proc, msg->arg.pagefault.address, write, msg->arg.pagefault.feat.ptid,
 			   why);
 }
