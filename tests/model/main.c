@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define SEQUENTIAL_OPS 20000
-#define RACING_OPS 60000
+#define RACING_OPS 40000
 
 static const char *mode = "both";
 

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+static const char owner[] = "page owner";
+
 #define READ_WRITE (PROT_READ | PROT_WRITE)
 
 static unsigned int random_page(struct racer *r)
@@ -33,6 +35,7 @@ static void check(struct racer *r, unsigned int page, const char *who)
 
 static void load(struct racer *r, unsigned int page)
 {
+	racer_note(r, owner, "cpu-load", page * PAGE, PAGE, 0);
 	memcpy(r->d.plain, at(r, page), PAGE);
 	check(r, page, "page owner");
 }
@@ -40,8 +43,10 @@ static void load(struct racer *r, unsigned int page)
 static void device_load(struct racer *r, unsigned int page)
 {
 	int device = (int)below(&r->d, r->d.m.devices);
-	long got = hmm_device_read(r->d.h, device, at(r, page), r->d.plain, PAGE);
+	long got;
 
+	racer_note(r, owner, "device-load", page * PAGE, PAGE, device);
+	got = hmm_device_read(r->d.h, device, at(r, page), r->d.plain, PAGE);
 	if (got != (long)PAGE)
 		racer_wrong(r, "page owner's device", page * PAGE, "count", got, (long)PAGE);
 	else
@@ -54,6 +59,7 @@ static void store(struct racer *r, unsigned int page, bool by_device)
 	int device = (int)below(&r->d, r->d.m.devices);
 	long got = (long)n;
 
+	racer_note(r, owner, by_device ? "device-store" : "cpu-store", page * PAGE + from, n, device);
 	memset(r->d.plain, (int)below(&r->d, 256), n);
 	if (by_device)
 		got = hmm_device_write(r->d.h, device, at(r, page) + from, r->d.plain, n);
@@ -75,6 +81,7 @@ static void protect(struct racer *r, unsigned int page)
 {
 	int prot = below(&r->d, 2) ? PROT_READ : PROT_NONE;
 
+	racer_note(r, owner, "mprotect", page * PAGE, PAGE, prot);
 	must(r, page, "mprotect()", !mprotect(at(r, page), PAGE, prot));
 	if (prot == PROT_READ)
 		below(&r->d, 2) ? load(r, page) : device_load(r, page);
@@ -87,6 +94,7 @@ static void map_again(struct racer *r, unsigned int page)
 {
 	bool over = below(&r->d, 2);
 
+	racer_note(r, owner, "mmap", page * PAGE, PAGE, over);
 	if (!over)
 		must(r, page, "munmap()", !munmap(at(r, page), PAGE));
 	must(r, page, "mmap()",
@@ -103,6 +111,7 @@ static void move(struct racer *r, unsigned int page)
 
 	if (to == page)
 		return;
+	racer_note(r, owner, "mremap-move", page * PAGE, PAGE, (long)to);
 	must(r, page, "mremap()",
 	     mremap(at(r, page), PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, at(r, to)) ==
 		     at(r, to));
@@ -117,10 +126,12 @@ static void give_up(struct racer *r, unsigned int page, bool lazily)
 {
 	if (lazily) {
 		load(r, page); /* what an earlier one did is known */
+		racer_note(r, owner, "free", page * PAGE, PAGE, 0);
 		must(r, page, "MADV_FREE", !madvise(at(r, page), PAGE, MADV_FREE));
 		model_free(&r->d.m, page, 1);
 		return;
 	}
+	racer_note(r, owner, "dontneed", page * PAGE, PAGE, 0);
 	must(r, page, "MADV_DONTNEED", !madvise(at(r, page), PAGE, MADV_DONTNEED));
 	model_discard(&r->d.m, page, 1);
 }

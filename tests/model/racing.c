@@ -15,17 +15,30 @@
 #define RACING_PAGES 80u /* few, so that threads meet */
 #define REPORTED 5
 
+void racer_note(struct racer *r, const char *who, const char *name, size_t offset, size_t length,
+		long detail)
+{
+	r->d.now = (struct record){ .number = atomic_fetch_add(&r->race->clock, 1), .name = name,
+				    .who = who, .thread = r->id, .offset = offset,
+				    .length = length, .detail = detail };
+	history_add(&r->d.now);
+}
+
 void racer_wrong(struct racer *r, const char *who, size_t offset, const char *what, long seen,
 		 long expected)
 {
 	struct hmm_page_status s = { .location = -100 };
 
-	if (atomic_fetch_add(&r->race->bad, 1) >= REPORTED)
+	long nth = atomic_fetch_add(&r->race->bad, 1);
+
+	if (nth >= REPORTED)
 		return;
 	hmm_query(r->d.h, r->d.m.base + offset, 1, &s);
 	printf("\n    MISMATCH, seed %lu: %s %u, page %zu, byte %zu, at %d: %s %ld, expected %ld",
 	       (unsigned long)settings.seed, who, r->id, offset / PAGE, offset % PAGE, s.location,
 	       what, seen, expected);
+	if (!nth)
+		history_print(offset / PAGE);
 }
 
 static void move_some(struct racer *r)
@@ -38,6 +51,7 @@ static void move_some(struct racer *r)
 
 	random_pages(d, below(d, 4) ? 8 : d->m.pages, &first, &n);
 	at = d->m.base + first * PAGE;
+	racer_note(r, "mover", "migrate", first * PAGE, n * PAGE, target);
 	if (below(d, 8)) {
 		got = hmm_migrate(d->h, at, n * PAGE, target, 0);
 	} else {

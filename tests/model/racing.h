@@ -23,7 +23,7 @@ enum race_kind { RACE_LANE_OPS, RACE_OWNER_OPS, RACE_MIGRATIONS, RACE_QUERIES, R
 struct race {
 	struct drive *d;
 	long steps;                     /* of each lane and page owner */
-	_Atomic long count[RACE_KINDS], bad;
+	_Atomic long count[RACE_KINDS], bad, clock;
 	_Atomic bool over;
 };
 
@@ -38,6 +38,10 @@ static inline unsigned int unit_bytes(unsigned int page)
 {
 	return page % 3 == 0 ? 1 : page % 3 == 1 ? 8 : 64;
 }
+
+/* What the thread does now, for the history. */
+void racer_note(struct racer *r, const char *who, const char *name, size_t offset, size_t length,
+		long detail);
 
 /* Counts a mismatch, and prints the first ones. */
 void racer_wrong(struct racer *r, const char *who, size_t offset, const char *what, long seen,
