@@ -106,7 +106,8 @@ static uintptr_t moved_on(uintptr_t addr)
 		const struct uffd_msg *m = &pending[i];
 
 		if (m->event == UFFD_EVENT_REMAP) {
-			if (addr >= m->arg.remap.from && addr - m->arg.remap.from < m->arg.remap.len)
+			if (addr >= m->arg.remap.from &&
+			    addr - m->arg.remap.from < m->arg.remap.len)
 				addr = addr - m->arg.remap.from + m->arg.remap.to;
 		} else if (addr >= m->arg.remove.start && addr < m->arg.remove.end) {
 			addr = 0; /* UNMAP has the same form */

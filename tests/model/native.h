@@ -34,7 +34,7 @@ unsigned char native_pattern(uint32_t seed, uint32_t i);
  */
 struct native_own {
 	char *range, *shadow;
-	uint32_t *report; /* [0] wrong units, [1] the last one's page, [2] its offset, [3] 4 bytes seen */
+	uint32_t *report; /* wrong units, and of the last one: page, offset, a byte seen */
 	uint32_t pages, lanes, lane, seed, steps;
 };
 int native_own(struct native *e, const struct native_own *o);

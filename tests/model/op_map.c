@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -208,7 +209,8 @@ static int lock(struct drive *d)
 	if (!(d->m.page[first].prot & PROT_READ))
 		return 0;
 	d->now.detail = set;
-	if (set ? mlock(at(d, first), n * PAGE) : munlock(at(d, first), n * PAGE))
+	/* The C library's call does nothing where a sanitizer takes its place. */
+	if (syscall(set ? SYS_mlock : SYS_munlock, at(d, first), n * PAGE))
 		return errno == EPERM || errno == ENOMEM ? 0 :
 			wrong(d, first * PAGE, "mlock(): errno %d", errno);
 	if (set)
@@ -272,7 +274,10 @@ static int fork_child(struct drive *d)
 			model_only(&d->m, i, 1, (p->where & AT_NOWHERE) | AT_SYSTEM);
 	}
 	memcpy(&bad, d->plain, sizeof(bad));
-	return status ? wrong(d, (size_t)bad, "the child ended with status %#x", (unsigned int)status) : 0;
+	if (status)
+		return wrong(d, (size_t)bad, "the child ended with status %#x",
+			     (unsigned int)status);
+	return 0;
 }
 
 const struct op map_ops[] = {

@@ -199,7 +199,8 @@ static int system_load(struct drive *d)
 	close(fd[1]);
 	d->now.result = got;
 	if (got != (can ? (long)can : -EFAULT))
-		return wrong(d, offset, "write(2) is %ld, %zu of %zu bytes accessible", got, can, n);
+		return wrong(d, offset, "write(2) is %ld, %zu of %zu bytes accessible", got, can,
+			     n);
 	if (!can)
 		return 0;
 	model_cpu_touched(&d->m, offset, can);

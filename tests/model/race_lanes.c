@@ -55,7 +55,8 @@ static bool lane_is_right(const struct racer *r)
 
 		if (IS_WHOLE(page))
 			continue;
-		for (size_t at = page * PAGE + r->id * n; at + n <= (page + 1) * PAGE; at += LANES * n)
+		for (size_t at = page * PAGE + r->id * n; at + n <= (page + 1) * PAGE;
+		     at += LANES * n)
 			if (memcmp(r->d.m.base + at, r->d.m.now + at, n))
 				return false;
 	}

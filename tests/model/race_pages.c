@@ -59,7 +59,8 @@ static void store(struct racer *r, unsigned int page, bool by_device)
 	int device = (int)below(&r->d, r->d.m.devices);
 	long got = (long)n;
 
-	racer_note(r, owner, by_device ? "device-store" : "cpu-store", page * PAGE + from, n, device);
+	racer_note(r, owner, by_device ? "device-store" : "cpu-store", page * PAGE + from, n,
+		   device);
 	memset(r->d.plain, (int)below(&r->d, 256), n);
 	if (by_device)
 		got = hmm_device_write(r->d.h, device, at(r, page) + from, r->d.plain, n);
@@ -138,7 +139,8 @@ static void give_up(struct racer *r, unsigned int page, bool lazily)
 
 static void change(struct racer *r, unsigned int page)
 {
-	static const char *const names[] = { "dontneed", "free", "mprotect", "mmap", "mremap-move" };
+	static const char *const names[] = { "dontneed", "free", "mprotect", "mmap",
+					     "mremap-move" };
 	unsigned int what = below(&r->d, 5);
 
 	if (left_out(names[what]))

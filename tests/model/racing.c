@@ -79,7 +79,8 @@ static void query_all(struct racer *r)
 		racer_wrong(r, "mover", 0, "hmm_query()", got, (long)r->d.m.pages);
 	for (int i = 0; i < got; i++)
 		if (s[i].location < HMM_NOT_POPULATED || s[i].location >= (int)r->d.m.devices)
-			racer_wrong(r, "mover", (unsigned int)i * PAGE, "location", s[i].location, 0);
+			racer_wrong(r, "mover", (unsigned int)i * PAGE, "location", s[i].location,
+				    0);
 	atomic_fetch_add(&r->race->count[RACE_QUERIES], 1);
 }
 
