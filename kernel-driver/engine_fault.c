@@ -33,6 +33,9 @@ struct look {
 	struct folio *file; /* a file's frame: likewise */
 	unsigned int tries;
 	bool write, writable, tried, movable;
+	/* What lies around it, of the same VMA; nr_around 0: not known. */
+	unsigned long around[HMMDRM_FAULT_PAGES], first;
+	unsigned int nr_around;
 };
 
 static void lock_client(struct mm_struct *mm)
@@ -105,7 +108,7 @@ static int look_up_file(struct look *l, struct vm_area_struct *vma)
 static int migrate_in(struct look *l)
 {
 	struct mm_struct *mm = l->engine->client->mm;
-	unsigned long bytes = HMMDRM_FAULT_PAGES << PAGE_SHIFT;
+	unsigned long bytes = HMMDRM_FAULT_PAGES << PAGE_SHIFT, start;
 	struct vm_area_struct *vma;
 	int err;
 
@@ -114,10 +117,16 @@ static int migrate_in(struct look *l)
 	err = check_vma(vma, l->write);
 	if (!err && is_hmmfs(vma))
 		return file_in(l, vma);
-	l->movable = !err && vma_is_anonymous(vma) && !hmmdrm_can_migrate(vma);
+	l->movable = !err && !hmmdrm_can_migrate(vma);
+	/* A private page of a file becomes one of its own when it is stored to, and alone. */
+	if (l->movable && !vma_is_anonymous(vma)) {
+		l->movable = l->write;
+		bytes = PAGE_SIZE;
+	}
+	start = l->addr & ~(bytes - 1);
 	if (l->movable)
-		hmmdrm_to_device(l->engine->hd, vma, max(l->addr & ~(bytes - 1), vma->vm_start),
-				 min((l->addr & ~(bytes - 1)) + bytes, vma->vm_end), l->addr);
+		hmmdrm_to_device(l->engine->hd, vma, max(start, vma->vm_start),
+				 min(start + bytes, vma->vm_end), l->addr);
 	mmap_read_unlock(mm);
 	return err;
 }
@@ -144,16 +153,14 @@ static int look_up(struct look *l, unsigned long *entry)
  * not, until it faults. One page with two writers' entries would be what the kernel's page table
  * check calls a bug. The event is ours: the sequence must not move for it.
  */
-static int take_exclusive(struct look *l, unsigned long pfn)
+static int take_exclusive(struct look *l)
 {
 	struct hmmdrm_client *client = l->engine->client;
 
-	if (hmmdrm_remote_note(client, l->addr, pfn, true))
+	if (hmmdrm_remote_reserve(client, l->addr))
 		return -ENOMEM;
-	if (hmmdrm_make_exclusive(client->mm, l->addr, client, &l->exclusive)) {
-		hmmdrm_remote_forget(client, l->addr, l->addr + PAGE_SIZE, false);
+	if (hmmdrm_make_exclusive(client->mm, l->addr, client, &l->exclusive))
 		return -EAGAIN;
-	}
 	l->pfn = page_to_pfn(l->exclusive);
 	l->writable = true;
 	return 0;
@@ -185,8 +192,8 @@ static int use(struct look *l, unsigned long entry)
 	if (!frame)
 		hmmdrm_count(l->engine->hd, HMMDRM_REMOTE, 1);
 	if (!frame && PageAnon(page) && writable)
-		return take_exclusive(l, page_to_pfn(page));
-	if (!frame && hmmdrm_remote_note(l->engine->client, l->addr, page_to_pfn(page), false))
+		return take_exclusive(l);
+	if (!frame && hmmdrm_remote_note(l->engine->client, l->addr, page_to_pfn(page)))
 		return -ENOMEM;
 	if (frame && (hmmdrm_frame_device(page) != l->engine->hd || (l->write && !writable))) {
 		/*
@@ -206,43 +213,123 @@ static int use(struct look *l, unsigned long entry)
 	return 0;
 }
 
-static int look(struct look *l)
+static bool is_usable(const struct look *l, unsigned long entry, bool write)
+{
+	struct page *page = entry & HMM_PFN_VALID ? hmm_pfn_to_page(entry) : NULL;
+
+	return page && hmmdrm_is_frame(page) && hmmdrm_frame_device(page) == l->engine->hd &&
+	       (!write || entry & HMM_PFN_WRITE);
+}
+
+/*
+ * The page, if the device has it already, and which of its neighbours it has: they get their
+ * entries by the same fault. Locking: the client's mmap_lock. -EAGAIN: it has not.
+ */
+static int look_around(struct look *l, const struct vm_area_struct *vma)
+{
+	unsigned long bytes = HMMDRM_FAULT_PAGES << PAGE_SHIFT, start = l->addr & ~(bytes - 1);
+	struct hmm_range range = {
+		.notifier = &l->engine->client->notifier,
+		.notifier_seq = l->seq,
+		.start = max(start, vma->vm_start),
+		.end = min(start + bytes, vma->vm_end),
+		.hmm_pfns = l->around,
+		.dev_private_owner = &hmmdrm_owner,
+	};
+	unsigned long entry;
+	int err;
+
+	memset(l->around, 0, sizeof(l->around));
+	err = hmm_range_fault(&range);
+	if (err)
+		return err;
+	entry = l->around[(l->addr - range.start) >> PAGE_SHIFT];
+	if (!is_usable(l, entry, l->write))
+		return -EAGAIN;
+	l->first = range.start;
+	l->nr_around = (range.end - range.start) >> PAGE_SHIFT;
+	l->pfn = hmmdrm_frame_pfn(hmm_pfn_to_page(entry));
+	l->writable = entry & HMM_PFN_WRITE;
+	hmmdrm_frame_touch(hmm_pfn_to_page(entry));
+	return 0;
+}
+
+/* -EAGAIN: it is not there, or something changed. */
+static int look_now(struct look *l, bool may_fault)
 {
 	struct hmmdrm_client *client = l->engine->client;
 	struct vm_area_struct *vma;
 	unsigned long entry;
-	int err = 0;
+	int err;
 
-	if (!l->tried)
-		err = migrate_in(l);
-	l->tried = true;
-	if (err)
-		return err;
+	l->nr_around = 0;
 	l->seq = mmu_interval_read_begin(&client->notifier);
 	lock_client(client->mm);
 	vma = vma_lookup(client->mm, l->addr);
 	err = check_vma(vma, l->write);
 	if (!err && is_hmmfs(vma)) {
 		err = look_up_file(l, vma);
+	} else if (!err && hmmdrm_remote_is_taken(client, l->addr, &l->pfn)) {
+		/*
+		 * Taken before, for another thread or engine. To take it again would be to take it
+		 * from them first, and two that store to one page would do nothing else.
+		 */
+		l->writable = vma->vm_flags & VM_WRITE;
 	} else if (!err) {
-		err = look_up(l, &entry);
-		err = err ? err : use(l, entry);
+		err = look_around(l, vma);
+		if (err == -EAGAIN && may_fault) {
+			err = look_up(l, &entry);
+			err = err ? err : use(l, entry);
+		}
 	}
 	mmap_read_unlock(client->mm);
 	return err == -EBUSY ? -EAGAIN : err;
 }
 
-/* Locking: client->lock. An entry that is there (read-only, and this is a store) is replaced. */
+static int look(struct look *l)
+{
+	int err;
+
+	/* What is there is not migrated again: that would revoke its neighbours' entries. */
+	if (!l->tried) {
+		err = look_now(l, false);
+		if (err != -EAGAIN)
+			return err;
+		err = migrate_in(l);
+		if (err)
+			return err;
+		l->tried = true;
+	}
+	return look_now(l, true);
+}
+
+static vm_fault_t insert_one(struct vm_area_struct *vma, unsigned long addr, unsigned long pfn,
+			     bool writable)
+{
+	vm_flags_t flags = writable ? vma->vm_flags : vma->vm_flags & ~VM_WRITE;
+
+	return vmf_insert_pfn_prot(vma, addr, pfn, vm_get_page_prot(flags));
+}
+
+/*
+ * Locking: client->lock. An entry that is there (read-only, and this is a store) is replaced.
+ * The neighbours share its page table, which is there.
+ */
 static vm_fault_t insert(struct vm_fault *vmf, const struct look *l)
 {
-	vm_flags_t flags = vmf->vma->vm_flags;
+	struct vm_area_struct *vma = vmf->vma;
 
-	if (!l->writable)
-		flags &= ~VM_WRITE;
 	if (l->write)
 		hmmdrm_engine_zap(l->engine, l->addr, l->addr + PAGE_SIZE);
-	return vmf_insert_pfn_prot(vmf->vma, vmf->address & PAGE_MASK, l->pfn,
-				   vm_get_page_prot(flags));
+	for (unsigned int i = 0; i < l->nr_around; i++) {
+		unsigned long addr = l->first + (i << PAGE_SHIFT), entry = l->around[i];
+
+		if (addr != l->addr && addr >= vma->vm_start && addr < vma->vm_end &&
+		    is_usable(l, entry, false))
+			insert_one(vma, addr, hmmdrm_frame_pfn(hmm_pfn_to_page(entry)),
+				   entry & HMM_PFN_WRITE);
+	}
+	return insert_one(vma, vmf->address & PAGE_MASK, l->pfn, l->writable);
 }
 
 static int nothing(pte_t *pte, unsigned long addr, void *data)
@@ -288,6 +375,8 @@ static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
 			release_page(l);
 			continue;
 		}
+		if (l->exclusive)
+			hmmdrm_remote_taken(client, l->addr, l->pfn);
 		ret = insert(vmf, l);
 		mutex_unlock(&client->lock);
 		release_page(l);

@@ -127,9 +127,11 @@ int hmmdrm_rmap_add(struct page *dpage, struct hmmdrm_engine *engine, unsigned l
 void hmmdrm_frame_revoke(struct page *dpage);
 void hmmdrm_frame_write_protect(struct page *dpage);
 
-/* remote.c: pages of the system that engines have where they are. No locks; note() may sleep. */
-int hmmdrm_remote_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn,
-		       bool exclusive);
+/* remote.c: pages of the system that engines were given where they are. No locks; note() may sleep. */
+int hmmdrm_remote_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn);
+int hmmdrm_remote_reserve(struct hmmdrm_client *client, unsigned long addr);
+void hmmdrm_remote_taken(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn);
+bool hmmdrm_remote_is_taken(struct hmmdrm_client *client, unsigned long addr, unsigned long *pfn);
 void hmmdrm_remote_forget(struct hmmdrm_client *client, unsigned long start, unsigned long end,
 			  bool keep_exclusive);
 bool hmmdrm_remote_at(struct hmmdrm_client *client, unsigned long addr, bool present,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Pages of the system that an engine was given where they are. An entry of the CPU that a
- * device has taken looks like an empty one to hmm_range_fault(): what it was is noted here,
- * before it is taken, and forgotten by the notifier when it changes.
+ * device has taken looks like an empty one to hmm_range_fault(): what it was is noted here
+ * when an engine gets its entry, and forgotten by the notifier when it changes.
  */
 #include <linux/mm.h>
 #include <linux/xarray.h>
@@ -12,12 +12,33 @@
 #define EXCLUSIVE 1ul
 
 /* 0 or -ENOMEM. A note that turns out too early does no harm: see hmmdrm_remote_at(). */
-int hmmdrm_remote_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn,
-		       bool exclusive)
+int hmmdrm_remote_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn)
 {
-	void *note = xa_mk_value(pfn << 1 | (exclusive ? EXCLUSIVE : 0));
+	return xa_err(xa_store(&client->remote, addr >> PAGE_SHIFT, xa_mk_value(pfn << 1),
+			       GFP_KERNEL));
+}
 
-	return xa_err(xa_store(&client->remote, addr >> PAGE_SHIFT, note, GFP_KERNEL));
+int hmmdrm_remote_reserve(struct hmmdrm_client *client, unsigned long addr)
+{
+	return xa_reserve(&client->remote, addr >> PAGE_SHIFT, GFP_KERNEL);
+}
+
+/* Locking: client->lock, so that it is there as long as the CPU's entry is the device's. */
+void hmmdrm_remote_taken(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn)
+{
+	/* Without a note the page is only taken anew by each who wants it. */
+	xa_store(&client->remote, addr >> PAGE_SHIFT, xa_mk_value(pfn << 1 | EXCLUSIVE),
+		 GFP_NOWAIT | __GFP_NOWARN);
+}
+
+bool hmmdrm_remote_is_taken(struct hmmdrm_client *client, unsigned long addr, unsigned long *pfn)
+{
+	void *note = xa_load(&client->remote, addr >> PAGE_SHIFT);
+
+	if (!note || !(xa_to_value(note) & EXCLUSIVE))
+		return false;
+	*pfn = xa_to_value(note) >> 1;
+	return true;
 }
 
 void hmmdrm_remote_forget(struct hmmdrm_client *client, unsigned long start, unsigned long end,
