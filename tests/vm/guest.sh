@@ -1,31 +1,86 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Runs in the virtual machine, with the host's programs: each named test, its output to the
-# console, its exit status to the shared folder.
+# Runs in the virtual machine, with the host's programs: the named tests one by one. Output goes
+# to the second serial line; what happened goes to files in the shared folder:
+#
+#   now           what is being done, and how many seconds it may take
+#   ready         there from the first test on
+#   result.NAME   exit status of a test
+#   kmemleak      what the leak detector found (debug kernel)
+#   done          every test has run, and this is its end
 set -u
 shared=/run/hmm
-# shellcheck disable=SC1091
+# shellcheck source=/dev/null
 . "$shared/environment"
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-cut -d' ' -f1 /proc/uptime >"$shared/ready"
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp/home TERM=dumb
+stty -F /dev/ttyS1 -echo -opost 2>/dev/null
+exec </dev/null >/dev/ttyS1 2>&1
 
-for name in $HMM_TESTS; do
+now() {
+	echo "hmm-vm: $1" >/dev/kmsg
+	echo "$1 $2" >"$shared/now.new"
+	mv "$shared/now.new" "$shared/now"
+}
+
+# "# limit: N" in a test is in seconds, for a plain kernel and counts times 1.
+limit_of() {
+	local limit
+	limit=$(sed -n 's/^# limit: *\([0-9]*\).*/\1/p' "$1" | head -n 1)
+	limit=$((${limit:-120} * HMM_TEST_SCALE))
+	[ "$HMM_VARIANT" = plain ] || limit=$((limit * 4))
+	echo "${HMM_LIMIT:-$limit}"
+}
+
+# What everybody waits for is worth more than that somebody waits.
+show_tasks() {
+	sleep "$1"
+	echo "hmm-vm: time limit" >/dev/kmsg
+	echo w >/proc/sysrq-trigger
+	echo l >/proc/sysrq-trigger
+}
+
+run_test() {
+	local name=$1 file=$HMM_TESTS_FOLDER/$1.sh limit status watcher
+	limit=$(limit_of "$file")
+	now "test $name" "$limit"
+	[ -e "$shared/ready" ] || : >"$shared/ready"
 	echo "=== $name"
-	echo "hmm-vm: test $name" >/dev/kmsg
-	timeout -k 5 "$HMM_TIME" bash "$HMM_SRC/tests/vm/tests/$name.sh"
+	show_tasks "$limit" >/dev/null 2>&1 &
+	watcher=$!
+	(cd /tmp && exec timeout -k 5 $((limit + 2)) "$file")
 	status=$?
+	kill "$watcher" 2>/dev/null
 	echo "$status" >"$shared/result.$name"
 	echo "=== $name: exit status $status"
-done
-if [ -w /sys/kernel/debug/kmemleak ]; then
-	# An object must be unreferenced twice to be one.
-	for _ in 1 2; do
-		echo scan >/sys/kernel/debug/kmemleak
-		sleep 5
-	done
-	cat /sys/kernel/debug/kmemleak >"$shared/kmemleak"
-	cat "$shared/kmemleak"
+	return "$status"
+}
+
+# An object counts as leaked when it is older than 5 s and two scans find no pointer to it.
+find_leaks() {
+	local file=/sys/kernel/debug/kmemleak
+	now "leaks" 300
+	sleep 6
+	{ echo scan >$file && echo scan >$file && cat $file; } >"$shared/kmemleak" 2>&1 ||
+		echo "kmemleak does not work" >>"$shared/kmemleak"
+}
+
+cd /proc/sys/kernel || exit 1
+echo 60 >hung_task_timeout_secs
+echo 1 >hung_task_panic
+echo 1 >unknown_nmi_panic
+[ ! -e watchdog_thresh ] || echo 30 >watchdog_thresh
+cd /
+
+if [ -n "${HMM_SHELL:-}" ]; then
+	stty -F /dev/ttyS1 sane
+	cd "$HMM_SRC" && setsid -c -w bash -i </dev/ttyS1
+	exit
 fi
-dmesg >"$shared/dmesg"
-echo finished >"$shared/done"
+for name in $HMM_TESTS; do
+	# After a failure nothing is known about the kernel: the rest gets another machine.
+	run_test "$name" || exit
+done
+[ "$HMM_VARIANT" = plain ] || find_leaks
+now end 60
+cat /proc/sys/kernel/tainted >"$shared/done"
 sync

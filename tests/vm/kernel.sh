@@ -52,23 +52,34 @@ source_of() {
 	echo "$found"
 }
 
+# What the fragments ask for, the last word on each option: "CONFIG_X=y", "# CONFIG_X is not set".
+wanted() {
+	grep -hE '^CONFIG_|^# CONFIG_[A-Z0-9_]* is not set$' "${fragments[@]}" | grep -v optional |
+		awk '{ name = $1 == "#" ? $2 : $1; sub(/=.*/, "", name); last[name] = $0 }
+			END { for (name in last) print last[name] }'
+}
+
 configure() {
+	local line name missing=0
 	make -s -C "$source" O="$1" tinyconfig >&2
 	(cd "$source" && scripts/kconfig/merge_config.sh -m -O "$1" "$1/.config" \
 		"${fragments[@]}" >/dev/null)
 	make -s -C "$source" O="$1" olddefconfig >&2
 	# An option that was not taken, for want of another, would be missed later.
-	local missing=0
-	while read -r option; do
-		grep -qx "$option" "$1/.config" || { say "$option is not in this kernel"; missing=1; }
-	done < <(sed -n '/optional/d; s/^\(CONFIG_[A-Z0-9_]*=[^ ]*\).*/\1/p' "${fragments[@]}")
+	while read -r line; do
+		name=${line#\# }
+		case $line in
+		\#*) ! grep -q "^${name%% *}=" "$1/.config" ;;
+		*) grep -qxF "$line" "$1/.config" ;;
+		esac || { say "this kernel did not take $line"; missing=1; }
+	done < <(wanted)
 	return $missing
 }
 
 source=$(source_of)
 hash=$({ basename "$source"; gcc -dumpfullversion; cat "${fragments[@]}"; } | sha256sum | cut -c1-16)
 kernel=$cache/kernel-$version-$variant-$hash
-exec 9>"$cache/lock-$version-$variant"
+exec 9>"$cache/lock-$version-$variant-$hash"
 flock 9
 if [ ! -e "$kernel/bzImage" ]; then
 	say "building Linux $version ($variant); a few minutes, once"
@@ -82,7 +93,9 @@ if [ ! -e "$kernel/bzImage" ]; then
 	# What modules need stays; the rest of the objects would fill the cache.
 	find "$kernel/build" \( -name '*.o' -o -name '*.a' -o -name 'vmlinux*' \) \
 		-not -path '*/scripts/*' -not -path '*/tools/*' -delete
-	cp "$kernel/build/arch/x86/boot/bzImage" "$kernel/bzImage"
+	# Last, and at once: it says that the rest is whole.
+	cp "$kernel/build/arch/x86/boot/bzImage" "$kernel/bzImage.new"
+	mv "$kernel/bzImage.new" "$kernel/bzImage"
 	say "built in $((SECONDS - start)) s"
 fi
 echo "$kernel"

@@ -4,144 +4,167 @@
 # what runs there, boots, and takes each test's result from a shared folder, never from the
 # absence of output. Whatever the kernel complains about is a failure.
 #
-#   tests/vm/run.sh [--kernel VERSION] [--debug] [--only NAME]... [--scale N] [--self-test]
+#   tests/vm/run.sh [--kernel 6.12|7.2] [--debug] [--only NAME]... [--scale N] [--icount]
+#                   [--self-test | --shell]
 #
+#   --debug       a kernel that looks for mistakes: KASAN, lockdep, kmemleak and others
 #   --only NAME   tests/vm/tests/NAME.sh (several: once each); default: all of them
-#   --self-test   see this script find a failure, a hang, a warning and a crash
+#   --scale N     counts and time limits times N
+#   --icount      time is the number of instructions: to compare costs
+#   --self-test   see this script find a failure, a hang, a warning, a crash and others
+#   --shell       a shell in the machine; Ctrl-A X ends it
+#
+# Environment: HMM_VM_CACHE folder of kernels (kernel.sh); HMM_VM_KERNEL one that it has built;
+# HMM_BUILD build folder of the programs, taken as it is; HMM_VM_KEEP folder to leave the logs in;
+# HMM_VM_QEMU more arguments.
+# shellcheck disable=SC2034 # variables of machine.sh
 set -euo pipefail
+began=$EPOCHREALTIME
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 
-version=6.12 variant=plain only=() scale=${HMM_TEST_SCALE:-1} self_test=
+version=6.12 variant=plain only=() scale=${HMM_TEST_SCALE:-1} self_test='' shell='' icount=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) version=${2:?}; shift ;;
 	--debug) variant=debug ;;
 	--only) only+=("${2:?}"); shift ;;
 	--scale) scale=${2:?}; shift ;;
+	--icount) icount=1 ;;
 	--self-test) self_test=1 ;;
-	*) sed -n '3,12p' "$0" >&2; exit 2 ;;
+	--shell) shell=1 ;;
+	*) sed -n '3,21p' "$0" >&2; exit 2 ;;
 	esac
 	shift
 done
 
-scripts/setup.sh flex bison libelf-dev libssl-dev bc qemu-system-x86 busybox-static cpio kmod \
-	sparse xz-utils make
-kernel=$("$here/kernel.sh" "$version" "$variant")
+# shellcheck source=tests/vm/machine.sh
+. "$here/machine.sh"
+declare -A failure=()
+tests=$here/tests limit='' grace=30 machine_pid='' overdue='' first='?'
 run=$(mktemp -d "${TMPDIR:-/tmp}/hmm-vm.XXXXXX")
-trap 'rm -rf "$run"' EXIT
-build=${HMM_BUILD:-$PWD/build}
-mkdir -p "$build" "$run/shared/modules"
 
-if [ -n "$self_test" ]; then
-	only=(selftest-pass selftest-fail selftest-hang selftest-warn selftest-crash)
-fi
-if [ ${#only[@]} -eq 0 ]; then
-	mapfile -t only < <(cd "$here/tests" && printf '%s\n' [0-9]*.sh | sed 's/\.sh$//')
-fi
-for name in "${only[@]}"; do
-	[ -e "$here/tests/$name.sh" ] || { echo "no test $name" >&2; exit 2; }
-done
-
-# With the switches that leave fences out. Out of the source tree: kbuild leaves its files beside the sources.
-build_module() {
-	local from=$1 to checker=()
-	to=$run/module-$(basename "$from")
-	cp -r "$from" "$to"
-	cp -rT include "$run/include"
-	command -v sparse >/dev/null && checker=(C=1 CHECK="sparse -Wno-unknown-attribute")
-	make -s -C "$kernel/source" O="$kernel/build" M="$to" W=1 "${checker[@]}" HMMDRM_SELFTEST=1 modules \
-		>"$run/module.log" 2>&1 || { cat "$run/module.log" >&2; return 1; }
-	if grep -E 'warning:|error:' "$run/module.log" >&2; then
-		echo "the module does not build without a complaint" >&2
-		return 1
+finish() {
+	[ -z "$machine_pid" ] || kill "$machine_pid" 2>/dev/null || true
+	if [ -n "${HMM_VM_KEEP:-}" ]; then
+		mkdir -p "$HMM_VM_KEEP"
+		cp "$run"/*.log "$HMM_VM_KEEP" 2>/dev/null || true
 	fi
-	find "$to" -name '*.ko' -exec cp {} "$run/shared/modules/" \;
+	rm -rf "$run"
 }
-[ ! -e kernel-driver/Kbuild ] || build_module kernel-driver
-[ -z "$self_test" ] || build_module "$here/selftest"
-cp "$kernel/build/lib/test_hmm.ko" "$run/shared/modules/"
+trap finish EXIT
+trap 'exit 130' INT TERM
 
-pack_initramfs() {
-	mkdir -p "$run/initramfs/bin"
-	cp "$(command -v busybox)" "$run/initramfs/bin/busybox"
-	cp "$here/init.sh" "$run/initramfs/init"
-	chmod +x "$run/initramfs/init"
-	(cd "$run/initramfs" && find . | cpio -o -H newc --quiet | gzip -1) >"$run/initramfs.gz"
-}
-pack_initramfs
-
-# One boot for the tests @2...; limit of each in seconds @1.
-boot() {
-	local limit=$1 memory=2048 append="console=ttyS0 panic=-1 oops=panic"
-	shift
-	[ "$variant" = plain ] || memory=3072
-	[ "$variant" = plain ] || append+=" panic_on_warn=1"
-	[ -z "${HMM_VM_NO_PANIC:-}" ] || append=${append/panic_on_warn=1/}
-	rm -f "$run"/shared/{ready,done,dmesg,kmemleak} "$run"/shared/result.*
-	cat >"$run/shared/environment" <<-END
-		export HMM_SRC='$PWD' HMM_BUILD='$build' HMM_MODULES=/run/hmm/modules
-		export HMM_TEST_SCALE='$scale' HMM_TIME='$limit' HMM_TESTS='$*' HMM_VARIANT='$variant'
-	END
-	timeout $((60 + limit * $#)) qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off -smp 2,sockets=2,cores=1,threads=1 \
-		-m $memory -object memory-backend-ram,id=m0,size=$((memory / 2))M \
-		-object memory-backend-ram,id=m1,size=$((memory / 2))M \
-		-numa node,nodeid=0,cpus=0,memdev=m0 -numa node,nodeid=1,cpus=1,memdev=m1 \
-		-nodefaults -no-user-config -display none -no-reboot -serial stdio \
-		-kernel "$kernel/bzImage" -initrd "$run/initramfs.gz" -append "$append" \
-		-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
-		-device virtio-9p-pci,fsdev=host,mount_tag=host \
-		-fsdev local,id=run,path="$run/shared",security_model=none \
-		-device virtio-9p-pci,fsdev=run,mount_tag=run \
-		</dev/null 2>"$run/qemu.err" | stdbuf -o0 tr -d '\r' >"$run/console" &
-	wait $! || true
+fail() {
+	echo "FAILED: $1: $2"
+	failure[$1]=1
 }
 
-complaints='WARNING:|BUG:|Oops|KASAN|UBSAN|possible (recursive|circular)|inconsistent lock|suspicious RCU|INFO: task .* blocked|rcu.*stall|general protection|Bad page|unreferenced object|Kernel panic|Call Trace'
+# Builds the programs that the tests run. Runs at the same time take turns.
+build_programs() {
+	[ -z "${HMM_BUILD:-}" ] || return 0
+	mkdir -p build
+	(flock 9 && cmake --preset default && cmake --build build) 9>build/.vm-lock \
+		>"$run/build.log" 2>&1 || { tail -n 40 "$run/build.log" >&2; return 1; }
+}
 
-# The tests @... have run: what became of them.
-failed=0
-report() {
-	local name status
-	for name in "$@"; do
-		status=$(cat "$run/shared/result.$name" 2>/dev/null || echo "none: the machine ended")
-		[ "$status" = 0 ] || { echo "FAILED: $name ($status)"; failed=$((failed + 1)); }
-	done
-	if grep -qE "$complaints" "$run/console" "$run"/shared/{dmesg,kmemleak} 2>/dev/null; then
-		echo "FAILED: the kernel complains:"
-		grep -hE -A 25 "$complaints" "$run/console" | head -n 60
-		failed=$((failed + 1))
-	elif [ ! -e "$run/shared/done" ]; then
-		echo "FAILED: the machine did not come to its end; the last it said:"
-		failed=$((failed + 1))
+prepare() {
+	scripts/setup.sh flex bison libelf-dev libssl-dev bc qemu-system-x86 busybox-static cpio \
+		kmod sparse xz-utils make gcc e2fsprogs debian-archive-keyring
+	kernel=${HMM_VM_KERNEL:-$("$here/kernel.sh" "$version" "$variant")}
+	build=$(realpath -m "${HMM_BUILD:-build}")
+	mkdir -p "$build" "$run/shared/modules"
+	mkfifo "$run/monitor.in" "$run/monitor.out"
+	[ ! -e kernel-driver/Kbuild ] || build_module "$PWD/kernel-driver" HMMDRM_SELFTEST=1
+	cp "$kernel/build/lib/test_hmm.ko" "$run/shared/modules/"
+	pack_initramfs
+}
+
+# Reads what the kernel said and holds it against the tests that ran.
+judge_kernel() {
+	local name
+	awk -f "$here/complaints.awk" "$run/kernel.log" >"$run/complaints" || true
+	while read -r name; do
+		fail "$name" "the kernel complains:"
+		awk -F '\t' -v name="$name" '$1 == name' "$run/complaints" | cut -f 2- | head -n 60
+	done < <(cut -f 1 "$run/complaints" | uniq | awk '!seen[$0]++')
+	# The leak detector must have run, and found nothing.
+	[ -e "$run/shared/done" ] && [ "$variant" = debug ] || return 0
+	if [ ! -e "$run/shared/kmemleak" ]; then
+		fail leaks "kmemleak did not run"
+	elif [ -s "$run/shared/kmemleak" ]; then
+		fail leaks "kmemleak reports:"
+		head -n 60 "$run/shared/kmemleak"
 	fi
-	[ -e "$run/shared/done" ] || { tail -n 25 "$run/console"; cat "$run/qemu.err"; }
 }
 
-if [ -n "$self_test" ]; then
-	wrong=0
-	for name in "${only[@]}"; do
-		failed=0
-		boot 20 "$name"
-		report "$name" >"$run/report"
-		expected=1
-		[ "$name" != selftest-pass ] || expected=0
-		if [ $((failed > 0)) -eq $expected ]; then
-			echo "$name: as it should be ($failed failures)"
+# What became of the tests in todo, which were given to one boot; those that it did not come to
+# stay in todo.
+judge() {
+	local name now='' status rest=() before=${#failure[@]}
+	[ ! -e "$run/shared/now" ] || now=$(cat "$run/shared/now")
+	for name in "${todo[@]}"; do
+		if [ -s "$run/shared/result.$name" ]; then
+			status=$(cat "$run/shared/result.$name")
+			case $status in
+			0) ;;
+			124 | 137) fail "$name" "took longer than it may ($status)" ;;
+			*) fail "$name" "exit status $status" ;;
+			esac
+		elif [ "${now% *}" = "test $name" ]; then
+			fail "$name" "the machine ${overdue:-died}; its last words:"
+			tail -n 30 "$run/kernel.log"
 		else
-			echo "$name: NOT as it should be"; cat "$run/report"; wrong=1
+			rest+=("$name")
 		fi
 	done
-	exit $wrong
-fi
+	judge_kernel
+	if [ ${#rest[@]} -eq ${#todo[@]} ]; then
+		for name in "${todo[@]}"; do
+			fail "$name" "the machine did not come to it"
+		done
+		cat "$run/qemu.log"
+		tail -n 30 "$run/kernel.log"
+		rest=()
+	elif [ ! -e "$run/shared/done" ] && [ ${#failure[@]} -eq "$before" ]; then
+		fail end "the machine ended before its end; its last words:"
+		tail -n 30 "$run/kernel.log"
+	elif [ -e "$run/shared/done" ] && (($(cat "$run/shared/done") & 0x42a0)); then
+		fail end "the kernel is tainted ($(cat "$run/shared/done"))"
+	fi
+	todo=("${rest[@]}")
+}
 
-start=$SECONDS
-boot "${HMM_VM_LIMIT:-300}" "${only[@]}"
-sed -n '/^=== /,$p' "$run/console"
-report "${only[@]}"
-if [ -n "${HMM_VM_KEEP:-}" ]; then
-	cp "$run/console" "$HMM_VM_KEEP"
+run_tests() {
+	local todo=("$@")
+	while [ ${#todo[@]} -gt 0 ]; do
+		boot "${todo[@]}"
+		[ "$first" != '?' ] || [ ! -e "$run/shared/ready" ] ||
+			first=$(stat -c %.Y "$run/shared/ready")
+		judge
+	done
+}
+
+if [ ${#only[@]} -eq 0 ]; then
+	mapfile -t only < <(cd "$tests" && printf '%s\n' [0-9]*.sh | sed 's/\.sh$//')
 fi
-echo "Linux $(cat "$kernel/release") ($variant): ${#only[@]} tests, $failed failed," \
-	"first test after $(cat "$run/shared/ready" 2>/dev/null || echo '?') s, $((SECONDS - start)) s in all"
-[ "$failed" -eq 0 ]
+for name in "${only[@]}"; do
+	[ -x "$tests/$name.sh" ] || { fail "$name" "there is no such test"; exit 1; }
+done
+[ -n "$self_test" ] || build_programs
+prepare
+if [ -n "$shell" ]; then
+	boot
+	exit
+fi
+if [ -n "$self_test" ]; then
+	# shellcheck source=tests/vm/selftest.sh
+	. "$here/selftest.sh"
+	self_test
+	exit
+fi
+run_tests "${only[@]}"
+[ "$first" = '?' ] || first=$(awk "BEGIN { printf \"%.1f\", $first - $began }")
+echo "Linux $(cat "$kernel/release") ($variant): ${#only[@]} tests, ${#failure[@]} failed," \
+	"first test after $first s, $SECONDS s in all"
+[ ${#failure[@]} -eq 0 ]

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Pages of files on the driver's devices, over ext4 and tmpfs.
+# limit: 150
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"
+# Many small files, or fewer where everything takes longer.
+files=/usr/include/linux
+[ "$HMM_VARIANT" = plain ] || files=/usr/include/linux/netfilter
 load_driver devices=2 mib=16
 mkdir -p /mnt/ext4 /mnt/tmpfs /mnt/hmmfs
 truncate -s 256M /tmp/image
@@ -14,13 +18,13 @@ for lower in tmpfs ext4; do
 	echo "-- over $lower"
 	mount -t hmmfs "/mnt/$lower" /mnt/hmmfs
 	# Ordinary programs.
-	cp -r /usr/include/linux /mnt/hmmfs/
-	diff -r /usr/include/linux /mnt/hmmfs/linux
-	tar -C /mnt/hmmfs -cf /mnt/hmmfs/linux.tar linux
+	cp -r $files /mnt/hmmfs/files
+	diff -r $files /mnt/hmmfs/files
+	tar -C /mnt/hmmfs -cf /mnt/hmmfs/files.tar files
 	mkdir /mnt/hmmfs/again
-	tar -C /mnt/hmmfs/again -xf /mnt/hmmfs/linux.tar
-	diff -r /mnt/hmmfs/linux /mnt/hmmfs/again/linux
-	rm -r /mnt/hmmfs/again /mnt/hmmfs/linux /mnt/hmmfs/linux.tar
+	tar -C /mnt/hmmfs/again -xf /mnt/hmmfs/files.tar
+	diff -r /mnt/hmmfs/files /mnt/hmmfs/again/files
+	rm -r /mnt/hmmfs/again /mnt/hmmfs/files /mnt/hmmfs/files.tar
 	"$HMM_BUILD/bin/driver_file" /mnt/hmmfs "/mnt/$lower"
 	for pages in 1 4 64; do
 		"$HMM_BUILD/bin/driver_race" $((3 * HMM_TEST_SCALE)) $pages /mnt/hmmfs/counts \
