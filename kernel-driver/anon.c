@@ -30,29 +30,38 @@ int hmmdrm_can_migrate(struct vm_area_struct *vma)
 	return 0;
 }
 
-/* A frame for one page that was collected; 0 to leave it where it is. */
-static unsigned long to_frame(struct hmmdrm_device *hd, unsigned long src)
+/* From another device, by way of a page that both can copy. */
+static int copy_across(struct page *dpage, struct page *spage)
+{
+	struct page *bounce = alloc_page(GFP_HIGHUSER);
+	int err;
+
+	if (!bounce)
+		return -ENOMEM;
+	err = hmmdrm_copy_from_device(bounce, spage);
+	if (!err)
+		err = hmmdrm_copy_to_device(dpage, bounce);
+	__free_page(bounce);
+	return err;
+}
+
+/*
+ * A frame for one page that was collected; 0 to leave it where it is. @taken counts the promises
+ * that were used: a frame that is given back at once is free, and not promised any more.
+ */
+static unsigned long to_frame(struct hmmdrm_device *hd, unsigned long src, unsigned long *taken)
 {
 	struct page *spage = migrate_pfn_to_page(src), *dpage;
+	bool across = spage && hmmdrm_is_frame(spage);
 
-	if (spage && hmmdrm_is_frame(spage) && hmmdrm_frame_device(spage) == hd)
+	if (across && hmmdrm_frame_device(spage) == hd)
 		return 0;
 	dpage = hmmdrm_frame_alloc(hd);
-	if (spage && hmmdrm_is_frame(spage)) {
-		/* From another device, by way of a page that both can copy. */
-		struct page *bounce = alloc_page(GFP_HIGHUSER);
-		int err = bounce ? hmmdrm_copy_from_device(bounce, spage) : -ENOMEM;
-
-		err = err ? err : hmmdrm_copy_to_device(dpage, bounce);
-		if (bounce)
-			__free_page(bounce);
-		if (err) {
-			unlock_page(dpage);
-			put_page(dpage);
-			return 0;
-		}
-	} else {
-		hmmdrm_copy_to_device(dpage, spage);
+	++*taken;
+	if (across ? copy_across(dpage, spage) : hmmdrm_copy_to_device(dpage, spage)) {
+		unlock_page(dpage);
+		put_page(dpage);
+		return 0;
 	}
 	return migrate_pfn(page_to_pfn(dpage)) | (src & MIGRATE_PFN_WRITE ? MIGRATE_PFN_WRITE : 0);
 }
@@ -72,9 +81,12 @@ static void hold_swapped(struct batch *b, unsigned long src)
 	b->held[b->nr_held++] = spage;
 }
 
-static void to_frames(struct hmmdrm_device *hd, struct migrate_vma *args, unsigned long only_hole,
-		      struct batch *b)
+/* How many of the promised frames were used. */
+static unsigned long to_frames(struct hmmdrm_device *hd, struct migrate_vma *args,
+			       unsigned long only_hole, struct batch *b)
 {
+	unsigned long taken = 0;
+
 	b->nr_held = 0;
 	for (unsigned long i = 0; i < args->npages; i++) {
 		unsigned long addr = args->start + (i << PAGE_SHIFT);
@@ -85,21 +97,19 @@ static void to_frames(struct hmmdrm_device *hd, struct migrate_vma *args, unsign
 			continue;
 		if (hole && only_hole != HMMDRM_ALL_HOLES && addr != only_hole)
 			continue;
-		args->dst[i] = to_frame(hd, args->src[i]);
+		args->dst[i] = to_frame(hd, args->src[i], &taken);
 		if (args->dst[i])
 			hold_swapped(b, args->src[i]);
 	}
+	return taken;
 }
 
-static unsigned long moved(const struct migrate_vma *args, unsigned long *used)
+static unsigned long moved(const struct migrate_vma *args)
 {
 	unsigned long n = 0;
 
-	*used = 0;
-	for (unsigned long i = 0; i < args->npages; i++) {
-		*used += !!args->dst[i];
+	for (unsigned long i = 0; i < args->npages; i++)
 		n += args->dst[i] && (args->src[i] & MIGRATE_PFN_MIGRATE);
-	}
 	return n;
 }
 
@@ -107,7 +117,7 @@ static int batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
 			   unsigned long start, unsigned long end, unsigned long only_hole,
 			   struct batch *b)
 {
-	unsigned long pages = (end - start) >> PAGE_SHIFT, used, n;
+	unsigned long pages = (end - start) >> PAGE_SHIFT;
 	struct migrate_vma args = {
 		.vma = vma,
 		.start = start,
@@ -126,15 +136,12 @@ static int batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
 		hmmdrm_frames_unreserve(hd, pages);
 		return err;
 	}
-	to_frames(hd, &args, only_hole, b);
-	n = moved(&args, &used);
-	hmmdrm_frames_unreserve(hd, pages - used);
+	hmmdrm_frames_unreserve(hd, pages - to_frames(hd, &args, only_hole, b));
 	migrate_vma_pages(&args);
-	n = moved(&args, &used);
+	hmmdrm_count(hd, HMMDRM_TO_DEVICE, moved(&args));
 	migrate_vma_finalize(&args);
 	for (unsigned int i = 0; i < b->nr_held; i++)
 		put_page(b->held[i]);
-	hmmdrm_count(hd, HMMDRM_TO_DEVICE, n);
 	return 0;
 }
 
