@@ -131,9 +131,25 @@ static int migrate_in(struct look *l)
 	return err;
 }
 
+/*
+ * hmm_range_fault() says -EFAULT also for want of memory, which is no reason to end an engine.
+ * What the CPU can touch and it cannot, time after time, is not for devices.
+ * Locking: the client's mmap_lock.
+ */
+static int why_not(struct look *l)
+{
+	int err = fixup_user_fault(l->engine->client->mm, l->addr,
+				   l->write ? FAULT_FLAG_WRITE : 0, NULL);
+
+	if (!err && l->tries++ < MIGRATE_TRIES)
+		return -EAGAIN;
+	return err == -ENOMEM ? err : -EFAULT;
+}
+
 /* What is there now, faulted in as the CPU would. Locking: the client's mmap_lock. */
 static int look_up(struct look *l, unsigned long *entry)
 {
+	int err;
 	struct hmm_range range = {
 		.notifier = &l->engine->client->notifier,
 		.notifier_seq = l->seq,
@@ -145,7 +161,8 @@ static int look_up(struct look *l, unsigned long *entry)
 	};
 
 	*entry = 0;
-	return hmm_range_fault(&range);
+	err = hmm_range_fault(&range);
+	return err == -EFAULT ? why_not(l) : err;
 }
 
 /*
