@@ -47,7 +47,8 @@ static int read_folio(struct file *file, struct folio *folio)
 	int err;
 
 	if (hmmfs_is_frame(folio)) {
-		err = hmmfs_home(folio);
+		/* An error here is SIGBUS for who touches the page. */
+		err = hmmfs_home(folio, __GFP_NOFAIL);
 		folio_unlock(folio);
 		if (err == -EAGAIN)
 			cond_resched();
@@ -69,7 +70,7 @@ static struct folio *get_here(struct address_space *mapping, pgoff_t index)
 
 		if (IS_ERR(folio) || !hmmfs_is_frame(folio))
 			return folio;
-		err = hmmfs_home(folio);
+		err = hmmfs_home(folio, 0);
 		folio_unlock(folio);
 		folio_put(folio);
 		if (err && err != -EAGAIN)

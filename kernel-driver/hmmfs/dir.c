@@ -42,7 +42,10 @@ static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned 
 	return d_splice_alias(inode, dentry);
 }
 
-/* It is there now. Consumes @lower. */
+/*
+ * It is there now. Consumes @lower. Without an inode for it the name must be looked up anew: what
+ * we know of it is that it is not there.
+ */
 static int made(struct inode *dir, struct dentry *dentry, struct dentry *lower)
 {
 	struct inode *inode = ERR_PTR(-ESTALE);
@@ -51,8 +54,10 @@ static int made(struct inode *dir, struct dentry *dentry, struct dentry *lower)
 	if (d_is_positive(lower))
 		inode = hmmfs_iget(dir->i_sb, lower);
 	set_lower(dentry, lower);
-	if (IS_ERR(inode))
+	if (IS_ERR(inode)) {
+		d_drop(dentry);
 		return PTR_ERR(inode);
+	}
 	fsstack_copy_attr_all(dir, hmmfs_i(dir)->lower);
 	d_instantiate(dentry, inode);
 	return 0;

@@ -16,7 +16,9 @@ static struct file *open_lower(struct inode *inode)
 	struct path lower = { .mnt = info->mnt, .dentry = hi->lower_dentry };
 	struct file *f = dentry_open(&lower, O_RDWR | O_LARGEFILE | O_NOATIME, info->cred);
 
-	if (IS_ERR(f))
+	/* Only where it can never be written: it stays open so for as long as the inode lives. */
+	if (PTR_ERR_OR_ZERO(f) == -EACCES || PTR_ERR_OR_ZERO(f) == -EPERM ||
+	    PTR_ERR_OR_ZERO(f) == -EROFS || PTR_ERR_OR_ZERO(f) == -ETXTBSY)
 		f = dentry_open(&lower, O_RDONLY | O_LARGEFILE, info->cred);
 	return f;
 }
@@ -79,7 +81,7 @@ static int fsync(struct file *file, loff_t start, loff_t end, int datasync)
 	int err = file_write_and_wait_range(file, start, end), err2;
 
 	if (IS_ERR(lower))
-		return PTR_ERR(lower);
+		return err ? err : PTR_ERR(lower);
 	err2 = vfs_fsync_range(lower, start, end, datasync);
 	return err ? err : err2;
 }

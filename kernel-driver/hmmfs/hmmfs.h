@@ -71,9 +71,10 @@ void hmmfs_bounce_exit(void);
 /*
  * migrate.c. hmmfs_home() : @folio is a frame, locked and referenced by the caller, and stays so;
  * 0: the page of the system has its place, -EAGAIN: it is none of the page cache's any more.
+ * @gfp: 0, or __GFP_NOFAIL not to fail for want of that page.
  */
 bool hmmfs_is_frame(const struct folio *folio);
-int hmmfs_home(struct folio *folio);
+int hmmfs_home(struct folio *folio, gfp_t gfp);
 int hmmfs_to_system(struct address_space *mapping, pgoff_t index, unsigned long pages);
 bool hmmfs_mapping(const struct address_space *mapping);
 /* How many pages are on the device, or -errno. May sleep; no locks held. */

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <linux/fs_stack.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 
 #include "compat.h"
 #include "hmmfs.h"
@@ -72,27 +73,69 @@ static int lower_setattr(struct dentry *dentry, struct iattr *attr)
 	return err;
 }
 
+/* Writeback may have left out what lies beyond @size, and called the page clean. */
+static void still_dirty(struct address_space *mapping, loff_t size)
+{
+	struct folio *folio = filemap_lock_folio(mapping, size >> PAGE_SHIFT);
+
+	if (IS_ERR(folio))
+		return;
+	if (folio_test_uptodate(folio) && !hmmfs_is_frame(folio))
+		folio_mark_dirty(folio);
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/* The lower file would not take @size: all is as it was. Writeback kept what is beyond. */
+static void restore_size(struct inode *inode, loff_t old, loff_t size)
+{
+	i_size_write(inode, old);
+	if (size > old)
+		truncate_pagecache(inode, old);
+	else if (size & ~PAGE_MASK)
+		still_dirty(inode->i_mapping, size);
+}
+
 /*
  * Size, unmap, writeback that is under way, and only then the lower file: else a bounce page
- * would make it longer again. The page that is cut is brought home first, for its tail is
- * zeroed by the CPU; the lock keeps it from leaving again.
+ * would make it longer again. Pages are dropped last, when nothing can fail any more.
  */
-static int set_size(struct dentry *dentry, struct iattr *attr)
+static int change_size(struct dentry *dentry, struct iattr *attr)
 {
 	struct inode *inode = d_inode(dentry);
 	loff_t old = i_size_read(inode), size = attr->ia_size;
+	int err;
+
+	i_size_write(inode, size);
+	if (size < old) {
+		unmap_mapping_range(inode->i_mapping, round_up(size, PAGE_SIZE), 0, 1);
+		filemap_fdatawait_range_keep_errors(inode->i_mapping, size, LLONG_MAX);
+	}
+	err = lower_setattr(dentry, attr);
+	if (err)
+		restore_size(inode, old, size);
+	else if (size < old)
+		truncate_pagecache(inode, size);
+	else if (size > old)
+		pagecache_isize_extended(inode, old, size);
+	return err;
+}
+
+/*
+ * The page that is cut is brought home first, for its tail is zeroed by the CPU; the lock keeps
+ * it from leaving again.
+ */
+static int set_size(struct dentry *dentry, struct iattr *attr)
+{
+	struct address_space *mapping = d_inode(dentry)->i_mapping;
 	int err = 0;
 
-	filemap_invalidate_lock(inode->i_mapping);
-	if (size & ~PAGE_MASK)
-		err = hmmfs_to_system(inode->i_mapping, size >> PAGE_SHIFT, 1);
-	if (!err) {
-		truncate_setsize(inode, size);
-		if (size > old)
-			pagecache_isize_extended(inode, old, size);
-		err = lower_setattr(dentry, attr);
-	}
-	filemap_invalidate_unlock(inode->i_mapping);
+	filemap_invalidate_lock(mapping);
+	if (attr->ia_size & ~PAGE_MASK)
+		err = hmmfs_to_system(mapping, attr->ia_size >> PAGE_SHIFT, 1);
+	if (!err)
+		err = change_size(dentry, attr);
+	filemap_invalidate_unlock(mapping);
 	return err;
 }
 

@@ -45,7 +45,7 @@ static void take_place(struct address_space *mapping, struct folio *here, struct
  * The page of the system takes the frame's place. It was not uptodate, so nobody has read it;
  * no page table holds it, so nobody stores to it once the engines are revoked.
  */
-int hmmfs_home(struct folio *folio)
+int hmmfs_home(struct folio *folio, gfp_t gfp)
 {
 	struct address_space *mapping = folio->mapping;
 	struct folio *here;
@@ -56,7 +56,7 @@ int hmmfs_home(struct folio *folio)
 	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE))
 		hmmdrm_frame_revoke(&folio->page);
 	folio_wait_writeback(folio);
-	here = hmmfs_alloc_folio(mapping_gfp_constraint(mapping, ~__GFP_FS));
+	here = hmmfs_alloc_folio(mapping_gfp_constraint(mapping, ~__GFP_FS) | gfp);
 	if (!here)
 		return -ENOMEM;
 	__folio_set_locked(here);
@@ -81,7 +81,7 @@ int hmmfs_to_system(struct address_space *mapping, pgoff_t index, unsigned long 
 			err = 0;
 			if (!folio)
 				break;
-			err = hmmfs_home(folio);
+			err = hmmfs_home(folio, 0);
 			folio_unlock(folio);
 			folio_put(folio);
 			cond_resched();
@@ -226,7 +226,7 @@ static int one_to_device(struct address_space *mapping, pgoff_t index, struct hm
 	if (frame) {
 		bool there = hmmdrm_frame_device(&frame->page) == hd;
 
-		err = there ? 0 : hmmfs_home(frame);
+		err = there ? 0 : hmmfs_home(frame, 0);
 		folio_unlock(frame);
 		folio_put(frame);
 		if (there || err)
@@ -302,7 +302,7 @@ int hmmfs_evict_frame(struct page *dpage)
 		return err;
 	if (folio_trylock(folio)) {
 		if (folio->mapping && !folio_test_anon(folio))
-			err = hmmfs_home(folio);
+			err = hmmfs_home(folio, 0);
 		folio_unlock(folio);
 	}
 	folio_put(folio);

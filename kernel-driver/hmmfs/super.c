@@ -56,16 +56,6 @@ static int statfs(struct dentry *dentry, struct kstatfs *buf)
 	return err;
 }
 
-static void put_super(struct super_block *sb)
-{
-	struct hmmfs_sb *info = hmmfs_sb(sb);
-
-	kern_unmount(info->mnt);
-	put_cred(info->cred);
-	kfree(info);
-	sb->s_fs_info = NULL;
-}
-
 static int show_options(struct seq_file *m, struct dentry *root)
 {
 	return 0;
@@ -76,7 +66,6 @@ static const struct super_operations super_ops = {
 	.free_inode = free_inode,
 	.evict_inode = evict_inode,
 	.statfs = statfs,
-	.put_super = put_super,
 	.show_options = show_options,
 	.drop_inode = hmmfs_drop_inode,
 };
@@ -171,11 +160,24 @@ static int init_fs_context(struct fs_context *fc)
 	return 0;
 }
 
+/* Also of what was not set up to the end. */
+static void kill_sb(struct super_block *sb)
+{
+	struct hmmfs_sb *info = hmmfs_sb(sb);
+
+	kill_anon_super(sb);
+	if (!info)
+		return;
+	kern_unmount(info->mnt);
+	put_cred(info->cred);
+	kfree(info);
+}
+
 static struct file_system_type type = {
 	.owner = THIS_MODULE,
 	.name = "hmmfs",
 	.init_fs_context = init_fs_context,
-	.kill_sb = kill_anon_super,
+	.kill_sb = kill_sb,
 };
 MODULE_ALIAS_FS("hmmfs");
 

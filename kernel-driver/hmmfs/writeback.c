@@ -127,7 +127,9 @@ static int write_one(struct address_space *mapping, struct folio *folio,
 		return 0;
 	if (folio_test_writeback(folio) && wbc->sync_mode != WB_SYNC_NONE)
 		folio_wait_writeback(folio);
-	if (!folio_test_dirty(folio) || folio_test_writeback(folio)) {
+	/* What is beyond the end is being cut off; should that fail, it must be dirty still. */
+	if (!folio_test_dirty(folio) || folio_test_writeback(folio) ||
+	    folio_pos(folio) >= i_size_read(mapping->host)) {
 		folio_unlock(folio);
 	} else {
 		wbc->nr_to_write--;
