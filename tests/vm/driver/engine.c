@@ -20,6 +20,8 @@ struct engine_shared {
 	char *addr;
 	size_t length;
 	uint64_t value;
+	unsigned int fail; /* this allocation fails in the next operation; 0: none */
+	bool failed;
 };
 
 int node = -1;
@@ -103,17 +105,30 @@ static void serve(struct engine_shared *s)
 	}
 }
 
+static void serve_failing(struct engine_shared *s)
+{
+	int fd = fail_begin(s->fail);
+
+	serve(s);
+	s->failed = fail_end(fd);
+	s->fail = 0;
+}
+
 static void engine_main(struct engine_shared *s, int fd, void *base, size_t length)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (mmap(base, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
 		 (off_t)(uintptr_t)base) == MAP_FAILED)
 		_exit(errno);
+	fail_sometimes();
 	s->state = 2;
 	for (;;) {
 		while (s->state != 1)
 			usleep(50);
-		serve(s);
+		if (s->fail)
+			serve_failing(s);
+		else
+			serve(s);
 		s->state = 2;
 	}
 }
@@ -172,4 +187,47 @@ int engine_do(struct engine *e, enum engine_op op, void *addr, size_t length, ui
 void engine_stop(struct engine *e)
 {
 	e->shared->stop = 1;
+}
+
+int fail_begin(unsigned int nth)
+{
+	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+
+	dprintf(fd, "%u", nth);
+	return fd;
+}
+
+bool fail_end(int fd)
+{
+	char left[16] = "";
+	ssize_t n = pread(fd, left, sizeof(left) - 1, 0);
+
+	if (write(fd, "0", 1) != 1 || n <= 0)
+		abort();
+	close(fd);
+	return atoi(left) == 0;
+}
+
+void engine_fail(struct engine *e, unsigned int nth)
+{
+	e->shared->fail = nth;
+	e->shared->failed = false;
+}
+
+bool engine_failed(const struct engine *e)
+{
+	return e->shared->failed;
+}
+
+bool fail_sometimes(void)
+{
+	int fd;
+
+	if (!getenv("HMM_TEST_FAULTS"))
+		return false;
+	fd = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		abort();
+	close(fd);
+	return true;
 }

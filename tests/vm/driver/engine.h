@@ -46,4 +46,16 @@ void engine_begin(struct engine *e, enum engine_op op, void *addr, size_t length
 int engine_wait(struct engine *e, uint64_t *value);
 void engine_stop(struct engine *e); /* ENGINE_COUNT comes to its end */
 
+/*
+ * Failures on request, on a kernel that can: the @nth allocation of the calling thread from here
+ * on fails. Returns a descriptor for fail_end(), which says whether it came to that.
+ */
+int fail_begin(unsigned int nth);
+bool fail_end(int fd);
+/* The same, for the engine's next operation. */
+void engine_fail(struct engine *e, unsigned int nth);
+bool engine_failed(const struct engine *e);
+/* The calling thread's allocations may fail, if HMM_TEST_FAULTS is set. */
+bool fail_sometimes(void);
+
 #endif /* HMM_TESTS_VM_ENGINE_H */
