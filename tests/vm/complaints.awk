@@ -9,10 +9,12 @@ BEGIN {
 		"|INFO: (task|lockdep|trying|possible)|INFO: rcu|rcu: .*(stall|starved)|rcu_.* kthread" \
 		"|general protection|nable to handle|stack segment|double fault|invalid opcode" \
 		"|refcount_t: |list_(add|del) corruption|kernel BUG|Kernel panic" \
-		"|kmemleak: [0-9]+ new|kmemleak: .*disabled|kmemleak: Cannot|unreferenced object" \
+		"|kmemleak: [0-9]+ new|kmemleak: .*disabled|unreferenced object" \
+		"|kmemleak: Cannot (allocate a kmemleak_object|insert)" \
 		"|page_table_check|suspicious RCU|soft lockup|hard LOCKUP|nobody cared|NMI received"
 	# Said by a test on purpose, with a trace.
-	wanted = "FAULT_INJECTION: forcing|invoked oom-killer|page allocation failure|vmalloc error: |sysrq: Show"
+	wanted = "FAULT_INJECTION: forcing|invoked oom-killer|page allocation failure" \
+		"|vmalloc error: |sysrq: Show"
 }
 /hmm-vm: / {
 	name = $0
