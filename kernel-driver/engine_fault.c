@@ -141,7 +141,7 @@ static int why_not(struct look *l)
 	int err = fixup_user_fault(l->engine->client->mm, l->addr,
 				   l->write ? FAULT_FLAG_WRITE : 0, NULL);
 
-	if (!err && l->tries++ < MIGRATE_TRIES)
+	if (!err && l->tries++ < BUSY_TRIES)
 		return -EAGAIN;
 	return err == -ENOMEM ? err : -EFAULT;
 }

@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
 	--icount) icount=1 ;;
 	--self-test) self_test=1 ;;
 	--shell) shell=1 ;;
-	*) sed -n '3,21p' "$0" >&2; exit 2 ;;
+	*) sed -n '3,20p' "$0" >&2; exit 2 ;;
 	esac
 	shift
 done

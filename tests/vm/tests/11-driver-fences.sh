@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # The race test fails when a fence is left out: 2, the revocation of the engines' entries before
 # a page changes; 16, the look at the notifier's sequence before an entry is made.
+# limit: 120
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The library's own suites, on the driver, its files on hmmfs.
+# limit: 300
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"

@@ -3,6 +3,7 @@
 # The race over a file fails when a fence is left out: 1, write-protect on the device before the
 # dirty state is taken; 2, revocation before a page comes home. The first shows where nobody but
 # one engine stores, so that nothing else makes the page dirty again.
+# limit: 150
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"

@@ -25,7 +25,9 @@ probability() {
 	echo "$1" >$faults/fail_page_alloc/probability
 }
 
-insmod "$HMM_MODULES/hmm_drm.ko" devices=2 mib=4
+# shellcheck source=tests/vm/load.sh
+. "$HMM_SRC/tests/vm/load.sh"
+load_driver devices=2 mib=4
 mkdir -p /mnt/tmpfs /mnt/hmmfs
 mount -t tmpfs lower /mnt/tmpfs
 mount -t hmmfs /mnt/tmpfs /mnt/hmmfs
@@ -48,5 +50,3 @@ for kind in failslab fail_page_alloc; do
 	echo "$kind: $failed"
 	[ $failed -gt 0 ]
 done
-umount /mnt/hmmfs
-rmmod hmm_drm
