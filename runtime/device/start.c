@@ -213,7 +213,7 @@ static int greet(struct hmm_proc *p, int pid, int pidfd, int control, int *kept,
 		 unsigned int n_kept)
 {
 	int fds[HMM_PROC_FDS] = { -1, -1, -1 };
-	int err = receive_hello(control, fds, 1 + n_kept);
+	int err = n_kept < HMM_PROC_FDS ? receive_hello(control, fds, 1 + n_kept) : -EINVAL;
 
 	if (err)
 		return err;
