@@ -23,6 +23,33 @@ static bool stays_exclusive(const struct mmu_notifier_range *range)
 }
 
 /*
+ * The interval is the whole address space, whose sequence changes with every page that goes home
+ * or is evicted anywhere. A fault that looked at that would start again and again. Locking:
+ * client->lock.
+ */
+static void note_change(struct hmmdrm_client *client, unsigned long start, unsigned long end)
+{
+	unsigned long n = client->nr_changes;
+
+	client->change[n % HMMDRM_CHANGES].start = start;
+	client->change[n % HMMDRM_CHANGES].end = end;
+	WRITE_ONCE(client->nr_changes, n + 1);
+}
+
+bool hmmdrm_client_changed(const struct hmmdrm_client *client, unsigned long since,
+			   unsigned long start, unsigned long end)
+{
+	lockdep_assert_held(&client->lock);
+	if (client->nr_changes - since > HMMDRM_CHANGES)
+		return true;
+	for (; since != client->nr_changes; since++)
+		if (start < client->change[since % HMMDRM_CHANGES].end &&
+		    client->change[since % HMMDRM_CHANGES].start < end)
+			return true;
+	return false;
+}
+
+/*
  * The sequence changes under client->lock, which an engine's fault holds while it looks at
  * the sequence and makes its entry: an entry is either seen here, or not made.
  */
@@ -40,6 +67,7 @@ static bool invalidate(struct mmu_interval_notifier *mni, const struct mmu_notif
 	else if (!mutex_trylock(&client->lock))
 		return false;
 	mmu_interval_set_seq(mni, seq);
+	note_change(client, range->start, range->end);
 	hmmdrm_remote_forget(client, range->start, range->end, stays_exclusive(range));
 	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE))
 		list_for_each_entry(engine, &client->engines, link)

@@ -28,7 +28,7 @@
 
 struct look {
 	struct hmmdrm_engine *engine;
-	unsigned long addr, seq, pfn;
+	unsigned long addr, seq, since, pfn;
 	struct page *exclusive; /* locked and referenced, until its entry is made */
 	struct folio *file; /* a file's frame: likewise */
 	unsigned int tries;
@@ -280,6 +280,8 @@ static int look_now(struct look *l, bool may_fault)
 	int err;
 
 	l->nr_around = 0;
+	/* Who changes something meanwhile is waited for; what comes later is noted. */
+	l->since = READ_ONCE(client->nr_changes);
 	l->seq = mmu_interval_read_begin(&client->notifier);
 	lock_client(client->mm);
 	vma = vma_lookup(client->mm, l->addr);
@@ -328,6 +330,11 @@ static vm_fault_t insert_one(struct vm_area_struct *vma, unsigned long addr, uns
 	return vmf_insert_pfn_prot(vma, addr, pfn, vm_get_page_prot(flags));
 }
 
+static bool is_changed(const struct look *l, unsigned long addr)
+{
+	return hmmdrm_client_changed(l->engine->client, l->since, addr, addr + PAGE_SIZE);
+}
+
 /*
  * Locking: client->lock. An entry that is there (read-only, and this is a store) is replaced.
  * The neighbours share its page table, which is there.
@@ -342,7 +349,7 @@ static vm_fault_t insert(struct vm_fault *vmf, const struct look *l)
 		unsigned long addr = l->first + (i << PAGE_SHIFT), entry = l->around[i];
 
 		if (addr != l->addr && addr >= vma->vm_start && addr < vma->vm_end &&
-		    is_usable(l, entry, false))
+		    is_usable(l, entry, false) && !is_changed(l, addr))
 			insert_one(vma, addr, hmmdrm_frame_pfn(hmm_pfn_to_page(entry)),
 				   entry & HMM_PFN_WRITE);
 	}
@@ -386,7 +393,7 @@ static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
 		if (err)
 			return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGSEGV;
 		mutex_lock(&client->lock);
-		if (mmu_interval_read_retry(&client->notifier, l->seq) &&
+		if (is_changed(l, l->addr) &&
 		    !(hmmdrm_skip_fence & HMMDRM_SKIP_SEQUENCE)) {
 			mutex_unlock(&client->lock);
 			release_page(l);

@@ -65,6 +65,8 @@ struct hmmdrm_device {
 	atomic64_t stat[HMMDRM_NR_STATS];
 };
 
+#define HMMDRM_CHANGES 256
+
 /* One for each open of the node. */
 struct hmmdrm_client {
 	struct kref ref;
@@ -72,6 +74,11 @@ struct hmmdrm_client {
 	struct mmu_interval_notifier notifier; /* of the whole address space */
 	struct mutex lock;
 	struct list_head engines; /* locking: lock */
+	/* What the notifier announced last; locking: lock, but nr_changes is read without. */
+	unsigned long nr_changes;
+	struct {
+		unsigned long start, end;
+	} change[HMMDRM_CHANGES];
 	struct list_head node; /* of all; locking: hmmdrm_mms_lock */
 	struct xarray remote, refused; /* remote.c; by page number */
 	struct list_head group; /* pressure.c */
@@ -170,6 +177,12 @@ int hmmdrm_can_migrate(struct vm_area_struct *vma);
 int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file);
 void hmmdrm_client_postclose(struct drm_device *drm, struct drm_file *file);
 void hmmdrm_client_put(struct hmmdrm_client *client);
+/*
+ * Has the CPU's page table changed in [start, end) since @since changes were announced? That was
+ * read before mmu_interval_read_begin(). Locking: client->lock.
+ */
+bool hmmdrm_client_changed(const struct hmmdrm_client *client, unsigned long since,
+			   unsigned long start, unsigned long end);
 struct hmmdrm_client *hmmdrm_client_of(struct drm_file *file); /* NULL: not the caller's */
 int hmmdrm_engine_bind(struct hmmdrm_engine *engine, struct mm_struct *mm);
 void hmmdrm_engine_unbind(struct hmmdrm_engine *engine);

@@ -212,9 +212,10 @@ static void remote(void)
 	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, &value), 0);
 	CU_ASSERT_EQUAL(p[0], 4);
 	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
-	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_WRITABLE | DRM_HMM_PAGE_REMOTE);
+	CU_ASSERT_EQUAL(page_flags(p),
+			DRM_HMM_PAGE_WRITABLE | DRM_HMM_PAGE_REMOTE | DRM_HMM_PAGE_SHARED);
 	engine_end(&e);
-	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_WRITABLE);
+	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_WRITABLE | DRM_HMM_PAGE_SHARED);
 	munmap(p, PAGE);
 }
 
@@ -232,7 +233,7 @@ static void pinned(void)
 	p[0] = 7;
 	CU_ASSERT_EQUAL(vmsplice(ends[1], &part, 1, 0), PAGE);
 	CU_ASSERT_EQUAL(migrate(p, PAGE, 0), 0);
-	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_WRITABLE);
+	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_WRITABLE | DRM_HMM_PAGE_PINNED);
 	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, &value), 0);
 	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
 	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_REMOTE);
