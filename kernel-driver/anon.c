@@ -104,12 +104,29 @@ static unsigned long to_frames(struct hmmdrm_device *hd, struct migrate_vma *arg
 	return taken;
 }
 
+/*
+ * Nobody sees a device store. So a page that was on one is dirty, and none that may be discarded
+ * (MADV_FREE): the frame's flags go with it when it comes home.
+ */
+static void may_be_stored_to(struct page *dpage)
+{
+	struct folio *folio = page_folio(dpage);
+
+	folio_set_swapbacked(folio);
+	folio_set_dirty(folio);
+}
+
+/* Locking: the frames'. How many pages went. */
 static unsigned long moved(const struct migrate_vma *args)
 {
 	unsigned long n = 0;
 
-	for (unsigned long i = 0; i < args->npages; i++)
-		n += args->dst[i] && (args->src[i] & MIGRATE_PFN_MIGRATE);
+	for (unsigned long i = 0; i < args->npages; i++) {
+		if (!args->dst[i] || !(args->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		may_be_stored_to(migrate_pfn_to_page(args->dst[i]));
+		n++;
+	}
 	return n;
 }
 

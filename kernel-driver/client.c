@@ -50,8 +50,8 @@ bool hmmdrm_client_changed(const struct hmmdrm_client *client, unsigned long sin
 }
 
 /*
- * The sequence changes under client->lock, which an engine's fault holds while it looks at
- * the sequence and makes its entry: an entry is either seen here, or not made.
+ * A change is noted under client->lock, which an engine's fault holds while it looks at the notes
+ * and makes its entry: an entry is either seen here, or not made.
  */
 static bool invalidate(struct mmu_interval_notifier *mni, const struct mmu_notifier_range *range,
 		       unsigned long seq)

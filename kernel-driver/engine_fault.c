@@ -2,7 +2,7 @@
 /*
  * A device page fault: an engine touches an address of its client that it does not map. The
  * page migrates, or, where it cannot, is mapped where it is. Either entry is made under
- * client->lock and only if the notifier's sequence has not moved since the page was looked up.
+ * client->lock, and only if no change of the page was announced since it was looked up.
  *
  * The client's mmap_lock is taken with the engine's held, the same class twice. The order is
  * fixed: an engine's mm is never a client's, and nobody takes an engine's mmap_lock from a

@@ -6,7 +6,7 @@
  *   [an engine's mmap_lock or VMA lock]
  *   [its client's mmap_lock]	taken nested: an engine's mm is never a client's
  *   [page locks of a migration; a folio's lock in hmmfs]
- *   client->lock		the engine's page table against the notifier's sequence
+ *   client->lock		the engine's page table against what the notifier announces
  *   [the engine mapping's i_mmap_rwsem, page table locks]
  *   hmmdrm_mms_lock		leaf
  *   hd->lock			leaf, spinlock: free frames, LRU

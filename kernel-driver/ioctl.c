@@ -26,6 +26,7 @@ struct snapshot {
 	DECLARE_BITMAP(remote, SNAPSHOT);
 	DECLARE_BITMAP(shared, SNAPSHOT);
 	DECLARE_BITMAP(dirty, SNAPSHOT);
+	DECLARE_BITMAP(no_access, SNAPSHOT); /* mapped, and nobody may look */
 };
 
 static int query(struct drm_device *drm, void *data, struct drm_file *file)
@@ -173,11 +174,14 @@ static void add_mappings(struct mm_struct *mm, unsigned long start, unsigned lon
 
 	bitmap_zero(s->shared, SNAPSHOT);
 	bitmap_zero(s->dirty, SNAPSHOT);
+	bitmap_zero(s->no_access, SNAPSHOT);
 	for (unsigned long i = 0; i < pages; i++) {
 		unsigned long addr = start + (i << PAGE_SHIFT);
 
 		if (!vma || addr >= vma->vm_end)
 			vma = vma_lookup(mm, addr);
+		if (vma && !(vma->vm_flags & (VM_READ | VM_IO | VM_PFNMAP)))
+			__set_bit(i, s->no_access);
 		if (!vma || !(vma->vm_flags & VM_SHARED))
 			continue;
 		__set_bit(i, s->shared);
@@ -368,7 +372,7 @@ static int copy_status(struct hmmdrm_client *client, const struct drm_hmm_pages 
 		struct drm_hmm_page s = { .location = location(entry), .node = -1 };
 		u64 to = p->status + (first + i) * p->entry_bytes;
 
-		if (entry & HMM_PFN_ERROR)
+		if (entry & HMM_PFN_ERROR && !test_bit(i, snap->no_access))
 			return -EFAULT;
 		if (s.location == DRM_HMM_SYSTEM)
 			s.node = page_to_nid(hmm_pfn_to_page(entry));

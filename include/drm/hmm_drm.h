@@ -81,7 +81,10 @@ struct drm_hmm_page {
 #define DRM_HMM_PAGE_SHARED (1u << 3) /* of a shared mapping */
 #define DRM_HMM_PAGE_DIRTY  (1u << 4) /* of a file, which does not have its bytes yet */
 
-/* Fills @pages entries at @status, of the pages from @addr on. -EFAULT: not mapped. */
+/*
+ * Fills @pages entries at @status, of the pages from @addr on. -EFAULT: not mapped. What lies in a
+ * mapping without access is not looked at: DRM_HMM_NOT_POPULATED.
+ */
 struct drm_hmm_pages {
 	__u64 addr;
 	__u64 pages;

@@ -4,6 +4,7 @@
 #define HMM_TESTS_MODEL_DRIVE_H
 
 #include <hmm/hmm.h>
+#include <string.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,6 +27,11 @@ struct settings {
 	const char *negative; /* NULL, "model", "device" or "client": must fail */
 };
 extern struct settings settings;
+
+static inline bool on_driver(void)
+{
+	return settings.open.backend && !strcmp(settings.open.backend, "drm");
+}
 
 struct pending {
 	int fence;

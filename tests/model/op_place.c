@@ -169,6 +169,9 @@ static int check_status(struct drive *d, unsigned int page, const struct hmm_pag
 	uint32_t at = s->location == HMM_NOT_POPULATED ? AT_NOWHERE : AT_SYSTEM;
 	uint32_t expected = d->m.page[page].where;
 
+	/* The driver does not look into mappings without access. */
+	if (on_driver() && !(d->m.page[page].prot & PROT_READ) && at == AT_NOWHERE)
+		return 0;
 	if (expected & AT_NOWHERE)
 		expected |= AT_SYSTEM; /* the kernel may make a huge page around it */
 	if (d->m.page[page].lazy && (expected & AT_SYSTEM))

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Random operations against the model of the page states, on the driver.
+# limit: 240
+set -euo pipefail
+# shellcheck source=tests/vm/load.sh
+. "$HMM_SRC/tests/vm/load.sh"
+load_driver devices=2 mib=8
+export POCL_CACHE_DIR=/tmp/pocl
+count=$((20000 * HMM_TEST_SCALE))
+[ "$HMM_VARIANT" = plain ] || count=$((5000 * HMM_TEST_SCALE))
+"$HMM_BUILD/bin/model" --backend drm --mode sequential --count $count
+"$HMM_BUILD/bin/model" --backend drm --mode racing --count $((3 * count))
