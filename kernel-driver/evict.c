@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Frames go home by what the device knows of them, without anybody's addresses. */
 #include <linux/highmem.h>
+#include <linux/memcontrol.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -12,11 +13,20 @@
 #define EVICT_BATCH 16u
 #define PATIENCE_MS 10000
 
+/*
+ * A frame whose page went home a moment ago, and that another one who wanted to evict it holds a
+ * reference to. Its charge went with the page.
+ */
+static bool is_left(struct page *dpage)
+{
+	return !mem_cgroup_disabled() && !folio_memcg(page_folio(dpage));
+}
+
 static unsigned long home_page(struct hmmdrm_device *hd, unsigned long src)
 {
 	struct page *dpage = migrate_pfn_to_page(src), *spage;
 
-	if (!dpage || !(src & MIGRATE_PFN_MIGRATE))
+	if (!dpage || !(src & MIGRATE_PFN_MIGRATE) || is_left(dpage))
 		return 0;
 	/* Not from what reclaim keeps for itself, where this may be called from. */
 	spage = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOMEMALLOC | __GFP_NOWARN);

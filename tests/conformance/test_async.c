@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MANY 64
@@ -84,10 +85,11 @@ static int close_in_the_middle(void *unused)
 {
 	struct hmm *mine;
 	char *p = map_pages(4 * MIB, 9);
+	time_t until = time(NULL) + 20; /* where a migration takes long */
 	int fence[16];
 
 	(void)unused;
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < 20 && time(NULL) < until; round++) {
 		if (hmm_open(&mine, &options))
 			return 1;
 		for (int i = 0; i < 16; i++)
