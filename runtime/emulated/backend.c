@@ -72,7 +72,7 @@ static void stop(void)
 	emu_untrack_all();
 	/* Descriptors of tracked memory go last: closing wakes who waits there. */
 	emu_handlers_stop();
-	emu_discarder_stop();
+	emu_taker_stop();
 	for (unsigned int d = 0; d < emu.devices; d++)
 		emu_engine_stop(&emu.device[d]);
 	emu_windows_unmap();
@@ -123,7 +123,7 @@ static int start(const struct hmm_config *c)
 	if (!err)
 		emu_make_all_anonymous();
 	if (!err)
-		err = emu_discarder_start();
+		err = emu_taker_start();
 	if (!err)
 		err = emu_handlers_start();
 	if (err) {
@@ -156,6 +156,7 @@ static void forget(void)
 	memset(&emu, 0, sizeof(emu));
 	emu.client = -1;
 	emu_events_forget();
+	emu_taker_forget();
 	emu_handlers_forget();
 }
 

@@ -5,8 +5,8 @@
  *
  * With UFFDIO_MOVE the frames move to the staging slots in one atomic step: no store
  * can be lost, and a pinned page refuses. Without it (Linux < 6.8), and for mappings
- * that refuse to move (read-only, mlocked), the range is write-protected, copied and
- * discarded; that needs the mirror lock exclusively.
+ * that refuse to move (read-only, mlocked), mremap() takes the frames (take.c) and their bytes
+ * are copied; that needs the mirror lock exclusively.
  */
 #include "emulated/emu.h"
 #include "os/arena.h"
@@ -19,6 +19,10 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
+
 #define SPIN 8 /* tries of a page that is only locked for a moment */
 
 static void copy_pages(char *dst, const char *src, unsigned int pages, bool streaming)
@@ -29,54 +33,118 @@ static void copy_pages(char *dst, const char *src, unsigned int pages, bool stre
 		os_copy(dst, src, pages * HMM_PAGE_BYTES);
 }
 
-/*
- * Locking: mirror exclusively, so that no madvise() of the application can make a
- * page vanish between the look at the pagemap and the read. mremap() can: then the read fails.
- */
-static int detach_by_copy(struct hmm_block *b, struct emu_device *d, unsigned int i,
-			  unsigned int end, struct hmm_bits *out)
+static bool is_there(uint64_t map)
 {
-	uintptr_t start = hmm_block_addr(b, i);
-	size_t len = (end - i) * HMM_PAGE_BYTES;
-	uint64_t *map = os_alloc(HMM_BLOCK_PAGES * sizeof(*map));
-	char *alias = emu_alias(b, d->index, i);
-	size_t done;
-	int err = -ENOMEM;
+	return map & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP);
+}
 
-	if (!map || !alias)
-		goto out;
-	err = os_pagemap(start, end - i, map);
+/*
+ * An mlocked page. It is copied and then discarded, and what mremap() of another thread puts in
+ * its place in between is lost. Locking: mirror exclusively.
+ */
+static int detach_locked(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			 struct hmm_bits *out)
+{
+	uintptr_t addr = hmm_block_addr(b, i);
+	uint64_t map = 0;
+	int err = uffd_protect(emu.client, addr, HMM_PAGE_BYTES, true);
+
+	if (!err)
+		err = os_peek(emu_alias(b, d->index, i), addr, HMM_PAGE_BYTES);
+	if (!err)
+		err = emu_discard_page(addr);
+	if (!err && !os_pagemap(addr, 1, &map) && !is_there(map)) {
+		hmm_bits_set(out, i);
+		return 0;
+	}
+	uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
+	return err && err != -EAGAIN && !uffd_events_pending(emu.client) ? -EFAULT : EMU_DRAIN;
+}
+
+/*
+ * What was taken is what we protected, or was put there by mremap() of another thread just before:
+ * the event of that is pending, and it goes back.
+ */
+static int copy_taken(struct hmm_block *b, struct emu_device *d, unsigned int i,
+		      const struct emu_taken *t, bool streaming, struct hmm_bits *out)
+{
+	unsigned int n = (unsigned int)(t->len >> HMM_PAGE_SHIFT);
+	char *alias = emu_alias(b, d->index, i);
+	bool fence = !(emu.test_skip & EMU_SKIP_CLIENT_FENCE);
+	int err = 0;
+
+	if (fence)
+		copy_pages(alias, t->at, n, streaming);
+	for (unsigned int p = 0; p < n; p++) {
+		if (fence && is_there(t->map[p]) && !(t->map[p] & OS_PAGEMAP_WP)) {
+			emu_put_back(hmm_block_addr(b, i + p), t->at + p * HMM_PAGE_BYTES);
+			err = EMU_DRAIN;
+		} else {
+			hmm_bits_set(out, i + p);
+		}
+	}
+	return err;
+}
+
+/* Pages of one mapping, which the kernel takes out in one step. Locking: mirror exclusively. */
+static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			 unsigned int end, bool streaming, struct hmm_bits *out)
+{
+	size_t len = (end - i) * HMM_PAGE_BYTES;
+	uintptr_t start = hmm_block_addr(b, i);
+	struct emu_taken *t = os_alloc(sizeof(*t));
+	int err = t ? 0 : -ENOMEM;
+
 	if (!err && !(emu.test_skip & EMU_SKIP_CLIENT_FENCE))
 		err = uffd_protect(emu.client, start, len, true);
-	for (unsigned int p = 0; !err && p < end - i; p++) {
-		char *to = alias + p * HMM_PAGE_BYTES;
-
-		if (map[p] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP))
-			err = os_peek(to, start + p * HMM_PAGE_BYTES, HMM_PAGE_BYTES);
-		else
-			os_zero(to, HMM_PAGE_BYTES);
-	}
-	if (err) {
-		uffd_protect(emu.client, start, len, false);
-		if (err == -EAGAIN || (err == -EFAULT && uffd_events_pending(emu.client)))
-			err = EMU_DRAIN;
-		else if (err == -ENOENT)
-			err = -EFAULT;
-		goto out;
-	}
-	done = emu_discard(start, len) / HMM_PAGE_BYTES;
-	if (os_pagemap(start, done, map))
-		os_zero(map, done * sizeof(*map));
-	/* What is still there was not discarded: its mapping was split or replaced meanwhile. */
-	for (unsigned int p = 0; p < end - i; p++)
-		if (p < done && !(map[p] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP)))
-			hmm_bits_set(out, i + p);
-		else
-			uffd_protect(emu.client, start + p * HMM_PAGE_BYTES, HMM_PAGE_BYTES, false);
-	if (hmm_bits_find(out, i, end, false) < end)
+	else if (!err)
+		err = os_peek(emu_alias(b, d->index, i), start, len);
+	if (!err)
+		err = emu_take(start, len, t);
+	if (!err)
+		err = copy_taken(b, d, i, t, streaming, out);
+	else if (err != EMU_DRAIN && uffd_events_pending(emu.client))
 		err = EMU_DRAIN;
-out:
-	os_free(map, HMM_BLOCK_PAGES * sizeof(*map));
+	if (t)
+		emu_taken_drop(t);
+	if (hmm_bits_find(out, i, end, true) == end)
+		uffd_protect(emu.client, start, len, false);
+	os_free(t, sizeof(*t));
+	return err == -EAGAIN ? EMU_DRAIN : err == -ENOENT ? -EFAULT : err;
+}
+
+/* That would lose the lock. The advice itself is harmless: they go to a device. */
+static bool is_mlocked(uintptr_t addr)
+{
+	return os_madvise(addr, HMM_PAGE_BYTES, MADV_COLD) == -EINVAL;
+}
+
+/*
+ * By mappings, of which each may be of another kind. Whatever an event told meanwhile is acted
+ * upon before the next one.
+ */
+static int detach_by_copy(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			  unsigned int end, bool streaming, struct hmm_bits *out)
+{
+	int err = 0;
+
+	while (!err && i < end) {
+		uintptr_t addr = hmm_block_addr(b, i);
+		unsigned int stop = end;
+		struct os_vma v;
+
+		if (emu_events_held())
+			return EMU_DRAIN;
+		if (os_vma_find(addr, &v) || v.start > addr)
+			return uffd_events_pending(emu.client) ? EMU_DRAIN : -EFAULT;
+		if (v.end < hmm_block_addr(b, end))
+			stop = i + (unsigned int)((v.end - addr) >> HMM_PAGE_SHIFT);
+		if (is_mlocked(addr))
+			err = detach_locked(b, d, i, out), stop = i + 1;
+		else
+			err = detach_taking(b, d, i, stop, streaming, out);
+		i = stop;
+	}
 	return err;
 }
 
@@ -218,7 +286,7 @@ static int detach_refused(struct hmm_block *b, struct emu_device *d, unsigned in
 			err = copy_staged(b, d, i, i + 1, false, out);
 	}
 	if (err == EMU_EXCLUSIVE) {
-		err = detach_by_copy(b, d, i, i + 1, &copied);
+		err = detach_by_copy(b, d, i, i + 1, false, &copied);
 		if (!err)
 			hmm_bits_set(out, i);
 	}
@@ -235,7 +303,8 @@ int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsign
 	if (!emu_alias(b, d->index, i))
 		return -ENOMEM;
 	if (!emu.move || (emu.test_skip & EMU_SKIP_CLIENT_FENCE))
-		return exclusive ? detach_by_copy(b, d, i, end, out) : EMU_EXCLUSIVE;
+		return exclusive ? detach_by_copy(b, d, i, end, streaming, out) :
+				   EMU_EXCLUSIVE;
 	err = move_out(b, i, end, out, &stop);
 	if (copy_staged(b, d, first, end, streaming, out))
 		return -ENOMEM;

@@ -135,6 +135,13 @@ int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 void emu_kernel_used_init(void);
 int emu_find_kernel_used(struct hmm_block *b, unsigned int i, unsigned int end);
 
+/* What emu_take() took: readable at @at, holes as zeros. */
+struct emu_taken {
+	char *at;
+	size_t len;
+	uint64_t map[HMM_BLOCK_PAGES]; /* the pages' pagemap entries */
+};
+
 /* detach.c: take pages out of the client. Locking: as emu_to_device(). */
 int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 	       bool exclusive, bool streaming, struct hmm_bits *out);
@@ -160,11 +167,25 @@ void emu_events_drain(void); /* no lock held */
 /* The mirror lock, exclusively; unlocking first acts on the events read meanwhile. */
 void emu_exclusive_lock(void);
 void emu_exclusive_unlock(void);
-/* MADV_DONTNEED of client memory; how many bytes came to it. Locking: mirror exclusively. */
-size_t emu_discard(uintptr_t start, size_t len);
-int emu_discarder_start(void);
-void emu_discarder_stop(void);
+bool emu_events_read(void); /* one, or a fault. Locking: mirror exclusively */
+bool emu_events_held(void); /* read, and to be acted upon. Locking: as above */
+/* What an mremap() of the application has put at @addr, and we have taken. Locking: as above. */
+void emu_put_back(uintptr_t addr, const char *src);
 void emu_events_forget(void); /* in a forked child */
+
+/*
+ * take.c: what a private mapping of the client holds, into our own mapping. Locking: mirror
+ * exclusively, and no event is held. The caller ends it by emu_taken_drop(), also after an error.
+ */
+int emu_take(uintptr_t start, size_t len, struct emu_taken *t);
+void emu_taken_drop(struct emu_taken *t);
+/* MADV_DONTNEED of a page of the client. 0, or -EAGAIN: an event is pending. Locking: as above. */
+int emu_discard_page(uintptr_t addr);
+bool emu_take_announced(const struct uffd_msg *m); /* is the event about one of these two? */
+bool emu_take_contains(uintptr_t start, uintptr_t end);
+int emu_taker_start(void);
+void emu_taker_stop(void);
+void emu_taker_forget(void); /* in a forked child */
 
 /* discards.c: an event announced that the application discards. Locking: mirror exclusively. */
 void emu_discard_announced(uintptr_t start, uintptr_t end);

@@ -10,35 +10,14 @@
  */
 #include "emulated/emu.h"
 #include "os/sys.h"
-#include "os/thread.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
-#endif
 
 #define MAX_EVENTS 256     /* held back by one exclusive section; the rest waits unread */
 #define HOME_NS 10000000000ull /* the CPU has nowhere else to go */
 
 static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
 static unsigned int n_pending, next_pending; /* next_pending: the first not yet acted upon */
-
-/*
- * Discards announced while our own madvise is under way, within its range. Which of them it made
- * is known in the end: the kernel makes one of each mapping, in order, and another thread may
- * have split the mapping that we know.
- */
-#define MAX_SELF 16
-
-static struct {
-	uintptr_t start, end;
-	bool expected;
-	unsigned int n;
-	struct uffd_msg msg[MAX_SELF];
-} self;
 
 /* Which pages of a block a range covers. */
 static void clip(const struct hmm_block *b, uintptr_t start, uintptr_t end, unsigned int *i,
@@ -82,27 +61,26 @@ static void drop_range(uintptr_t start, uintptr_t end, bool unmapped)
 	}
 }
 
-/* Locking: mirror exclusively. True when something was read. */
-static bool read_message(void)
+bool emu_events_read(void)
 {
 	struct uffd_msg m = { 0 };
 
-	if (n_pending + self.n == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
+	if (n_pending == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
 		return false;
 	if (m.event == UFFD_EVENT_PAGEFAULT)
 		emu_queue_fault(-1, &m);
-	else if (self.expected && m.event == UFFD_EVENT_REMOVE && self.n < MAX_SELF &&
-		 m.arg.remove.start >= self.start && m.arg.remove.end <= self.end)
-		self.msg[self.n++] = m;
-	else
+	else if (!emu_take_announced(&m))
 		pending[n_pending++] = m;
 	return true;
 }
 
-/* Where the application has since moved what it moved to @addr; 0: it gave it up. */
-static uintptr_t moved_on(uintptr_t addr)
+/*
+ * Where the application has moved what it moved to @addr, by the events from the @i-th on; 0: it
+ * gave it up.
+ */
+static uintptr_t moved_on(uintptr_t addr, unsigned int i)
 {
-	for (unsigned int i = next_pending; i < n_pending && addr; i++) {
+	for (; i < n_pending && addr; i++) {
 		const struct uffd_msg *m = &pending[i];
 
 		if (m->event == UFFD_EVENT_REMAP) {
@@ -132,18 +110,53 @@ static void home_at(struct hmm_block *b, unsigned int i, uintptr_t dst)
 	int err = src ? -EAGAIN : -EIO;
 
 	while ((err == -EAGAIN || err == -ENOMEM) && os_now_ns() < until) {
-		uintptr_t at = moved_on(dst);
+		uintptr_t at = moved_on(dst, next_pending);
 
 		if (err == -ENOMEM)
 			os_sleep_ns(1000000);
 		err = at ? uffd_copy(emu.client, at, src, HMM_PAGE_BYTES, 0, &done) : 0;
-		if (err == -EAGAIN && !read_message())
+		if (err == -EAGAIN && !emu_events_read())
 			os_syscall1(SYS_sched_yield, 0);
 	}
 	if (err && err != -EEXIST && err != -ENOENT)
 		hmm_log(HMM_LOG_ERROR, "mremap: page %lx not moved to %lx (%d)",
 			hmm_block_addr(b, i), dst, err);
 	emu_count(&emu.device[dev], EMU_TO_SYSTEM, 1);
+}
+
+/* Did an event tell of an mremap() to this page? The first one after which it is right. */
+static bool find_arrival(uintptr_t addr, unsigned int *next)
+{
+	for (unsigned int i = 0; i < n_pending; i++) {
+		const struct uffd_msg *m = &pending[i];
+
+		if (m->event != UFFD_EVENT_REMAP || addr < m->arg.remap.to ||
+		    addr - m->arg.remap.to >= m->arg.remap.len)
+			continue;
+		*next = i + 1;
+		return true;
+	}
+	return false;
+}
+
+void emu_put_back(uintptr_t addr, const char *src)
+{
+	uint64_t until = os_now_ns() + HOME_NS;
+	unsigned int next = 0;
+	int err = -EAGAIN;
+	size_t done;
+
+	while ((err == -EAGAIN || err == -ENOMEM) && os_now_ns() < until) {
+		if (find_arrival(addr, &next)) {
+			uintptr_t at = moved_on(addr, next);
+
+			err = at ? uffd_copy(emu.client, at, src, HMM_PAGE_BYTES, 0, &done) : 0;
+		}
+		if (err && !emu_events_read())
+			os_syscall1(SYS_sched_yield, 0);
+	}
+	if (err && err != -EEXIST && err != -ENOENT)
+		hmm_log(HMM_LOG_ERROR, "page %lx not put back (%d)", addr, err);
 }
 
 static void remapped(uintptr_t from, uintptr_t to, size_t len)
@@ -208,181 +221,19 @@ void emu_exclusive_unlock(void)
 void emu_events_drain(void)
 {
 	os_write_lock(&emu.mirror);
-	while (read_message())
+	while (emu_events_read())
 		if (n_pending == MAX_EVENTS)
 			act_on_pending();
 	emu_exclusive_unlock();
 }
 
-/*
- * The kernel tells us about our own madvise, too, and holds it until that is read. So it
- * runs on a thread of its own while this one, which holds the lock, reads.
- *
- * But to read the event of an application's munmap lets its thread go on, and what it maps
- * and fills at the same place would be discarded. So nothing is read before the madvise
- * waits for its event: then it has found the mapping as we know it, and who replaces it
- * from here on is held by an event that we leave unread until the madvise is over.
- */
-static struct {
-	uint32_t go; /* futex: 1 request, 2 at it, 0 idle */
-	uint32_t stop;
-	bool refused;
-	uintptr_t start;
-	size_t len;
-	int wchan; /* where the thread waits, as the kernel calls it */
-	unsigned long thread;
-} discarder = { .wchan = -1 };
-
-static void discard_loop(void *unused)
+bool emu_events_held(void)
 {
-	(void)unused;
-	__atomic_store_n(&discarder.wchan,
-			 (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/thread-self/wchan",
-					  O_RDONLY | O_CLOEXEC, 0),
-			 __ATOMIC_RELEASE);
-	for (;;) {
-		while (!__atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE))
-			os_futex_wait(&discarder.go, 0, 0, false);
-		if (discarder.stop)
-			return;
-		/* An unmapping under way, of which we have not read. */
-		discarder.refused = uffd_events_pending(emu.client);
-		if (!discarder.refused) {
-			__atomic_store_n(&discarder.go, 2, __ATOMIC_RELEASE);
-			/* As MADV_DONTNEED, of mlocked memory, too. */
-			os_madvise(discarder.start, discarder.len, MADV_DONTNEED_LOCKED);
-		}
-		__atomic_store_n(&discarder.go, 0, __ATOMIC_RELEASE);
-	}
-}
-
-/* Does the discarder wait for an event to be read? @since: when it began. */
-static bool held_by_event(uint64_t since)
-{
-	static const char waits[] = "userfaultfd_";
-	char name[sizeof(waits) - 1] = { 0 };
-	int fd = __atomic_load_n(&discarder.wchan, __ATOMIC_ACQUIRE);
-
-	if (os_syscall4(SYS_pread64, fd, name, sizeof(name), 0) != sizeof(name))
-		return os_now_ns() > since + 50000; /* a kernel that does not tell */
-	/* Once its event is read it is runnable, and waits nowhere. */
-	for (size_t i = 0; i < sizeof(name); i++)
-		if (name[i] != waits[i])
-			return false;
-	return true;
-}
-
-/* Of those not yet taken the first one from @at on, and of several there the longest. */
-static unsigned int next_self(uintptr_t at)
-{
-	unsigned int best = self.n;
-
-	for (unsigned int i = 0; i < self.n; i++) {
-		uintptr_t from = self.msg[i].arg.remove.start, to = self.msg[i].arg.remove.end;
-
-		if (from < at)
-			continue;
-		if (best == self.n || from < self.msg[best].arg.remove.start ||
-		    (from == self.msg[best].arg.remove.start && to > self.msg[best].arg.remove.end))
-			best = i;
-	}
-	return best;
-}
-
-/* Does a mapping begin inside what was announced? Then the kernel announces the rest again. */
-static bool is_repeated(const struct uffd_msg *m, uintptr_t announced)
-{
-	uintptr_t at = m->arg.remove.start;
-	struct os_vma v;
-
-	return at > self.start && at < announced && !os_vma_find(at, &v) && v.start == at;
-}
-
-/* Our madvise is over: what it did not announce is the application's, and to be acted upon. */
-static void tell_self(void)
-{
-	uintptr_t at = self.start;
-	unsigned int i;
-
-	while ((i = next_self(at)) < self.n) {
-		at = self.msg[i].arg.remove.end;
-		self.msg[i] = self.msg[--self.n];
-	}
-	for (; self.n; self.n--)
-		if (!is_repeated(&self.msg[self.n - 1], at))
-			pending[n_pending++] = self.msg[self.n - 1];
-	self.expected = false;
-}
-
-static bool discard(uintptr_t start, size_t len)
-{
-	uint64_t since = 0;
-	uint32_t go;
-
-	self.start = start;
-	self.end = start + len;
-	self.expected = true;
-	discarder.start = start;
-	discarder.len = len;
-	__atomic_store_n(&discarder.go, 1, __ATOMIC_RELEASE);
-	os_futex_wake(&discarder.go, 1, false);
-	while ((go = __atomic_load_n(&discarder.go, __ATOMIC_ACQUIRE))) {
-		if (go == 2 && !since)
-			since = os_now_ns();
-		if (n_pending + self.n == MAX_EVENTS)
-			act_on_pending();
-		if (go == 1 || !held_by_event(since) || !read_message())
-			os_syscall1(SYS_sched_yield, 0);
-	}
-	tell_self();
-	return !discarder.refused;
-}
-
-/* By mappings: the kernel makes an event of each. */
-size_t emu_discard(uintptr_t start, size_t len)
-{
-	uintptr_t first = start, end = start + len, stop;
-	struct os_vma v;
-
-	for (; start < end && !os_vma_find(start, &v); start = stop) {
-		stop = v.start > start ? v.start : v.end;
-		stop = stop < end ? stop : end;
-		if (v.start <= start && !discard(start, stop - start))
-			break;
-	}
-	return start < end ? start - first : len;
-}
-
-int emu_discarder_start(void)
-{
-	return os_thread_start(&discarder.thread, discard_loop, NULL);
-}
-
-static void close_wchan(void)
-{
-	if (discarder.wchan >= 0)
-		os_close(discarder.wchan);
-	discarder.wchan = -1;
-}
-
-void emu_discarder_stop(void)
-{
-	if (!discarder.thread)
-		return;
-	discarder.stop = 1;
-	__atomic_store_n(&discarder.go, 1, __ATOMIC_RELEASE);
-	os_futex_wake(&discarder.go, 1, false);
-	os_thread_join(discarder.thread);
-	discarder.thread = 0;
-	discarder.stop = discarder.go = 0;
-	close_wchan();
+	return n_pending != 0;
 }
 
 void emu_events_forget(void)
 {
-	close_wchan();
-	discarder.thread = 0;
-	discarder.stop = discarder.go = 0;
-	n_pending = 0;
+	n_pending = next_pending = 0;
 	emu_discards_forget();
 }

@@ -127,6 +127,8 @@ static bool overlaps(const char *window, uintptr_t start, uintptr_t end)
 
 bool emu_windows_contain(uintptr_t start, uintptr_t end)
 {
+	if (emu_take_contains(start, end))
+		return true;
 	for (struct hmm_span *s = emu.table.spans; s; s = s->next) {
 		if (overlaps(s->staging, start, end))
 			return true;

@@ -42,6 +42,7 @@ int os_peek(void *to, uintptr_t from, size_t n);
 
 #define OS_PAGEMAP_PRESENT (1ull << 63)
 #define OS_PAGEMAP_SWAP    (1ull << 62)
+#define OS_PAGEMAP_WP      (1ull << 57) /* by userfaultfd */
 
 int os_maps_init(void);
 void os_maps_exit(void);
