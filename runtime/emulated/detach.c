@@ -99,6 +99,10 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 		err = uffd_protect(emu.client, start, len, true);
 	else if (!err)
 		err = os_peek(emu_alias(b, d->index, i), start, len);
+	if (err == -ENOENT) {
+		hmm_bits_clear_range(&b->registered, i, end); /* another mapping is there */
+		err = EMU_DRAIN;
+	}
 	if (!err)
 		err = emu_take(start, len, t);
 	if (!err)
@@ -110,7 +114,7 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 	if (hmm_bits_find(out, i, end, true) == end)
 		uffd_protect(emu.client, start, len, false);
 	os_free(t, sizeof(*t));
-	return err == -EAGAIN ? EMU_DRAIN : err == -ENOENT ? -EFAULT : err;
+	return err == -EAGAIN ? EMU_DRAIN : err;
 }
 
 /* That would lose the lock. The advice itself is harmless: they go to a device. */

@@ -131,6 +131,9 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		  bool streaming);
 
+/* No holes? */
+bool emu_is_mapped(uintptr_t start, uintptr_t end);
+
 /* kernel_used.c: note what the kernel itself needs of [i, end). 0 or -ENOMEM. Locking: as above. */
 void emu_kernel_used_init(void);
 int emu_find_kernel_used(struct hmm_block *b, unsigned int i, unsigned int end);

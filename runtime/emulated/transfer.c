@@ -7,15 +7,42 @@
 
 #define PUNCH_PAGES 16 /* up to here freeing the frames is cheaper than an agent's round trip */
 
+bool emu_is_mapped(uintptr_t start, uintptr_t end)
+{
+	struct os_vma v;
+
+	while (start < end) {
+		if (os_vma_find(start, &v) || v.start > start)
+			return false;
+		start = v.end;
+	}
+	return true;
+}
+
+/*
+ * The kernel skips holes. What another thread maps there a moment later would pass for tracked,
+ * and no store to it would be seen. So look whether all is mapped, and all that is mapped tracked.
+ */
+static int register_client(uintptr_t start, uintptr_t end)
+{
+	int err = uffd_register(emu.client, start, end - start, EMU_TRACK_CLIENT);
+
+	if (err)
+		return err == -EBUSY ? -EOPNOTSUPP : err == -EINVAL ? -EFAULT : err;
+	if (!emu_is_mapped(start, end))
+		return uffd_events_pending(emu.client) ? EMU_DRAIN : -EFAULT;
+	err = uffd_protect(emu.client, start, end - start, false);
+	return err == -EAGAIN || err == -ENOENT ? EMU_DRAIN : err;
+}
+
 static int track_client(struct hmm_block *b, unsigned int i, unsigned int end)
 {
 	while ((i = hmm_bits_find(&b->registered, i, end, false)) < end) {
 		unsigned int stop = hmm_bits_find(&b->registered, i, end, true);
-		int err = uffd_register(emu.client, hmm_block_addr(b, i),
-					(stop - i) * HMM_PAGE_BYTES, EMU_TRACK_CLIENT);
+		int err = register_client(hmm_block_addr(b, i), hmm_block_addr(b, stop));
 
 		if (err)
-			return err == -EBUSY ? -EOPNOTSUPP : err == -EINVAL ? -EFAULT : err;
+			return err;
 		hmm_bits_set_range(&b->registered, i, stop);
 		i = stop;
 	}
