@@ -126,6 +126,8 @@ void hmm_block_set_owner(struct hmm_block *b, unsigned int i, uint8_t owner)
 		b->dev[b->owner[i] - 1].resident--;
 	if (owner)
 		b->dev[owner - 1].resident++;
+	else
+		b->homes[i]++;
 	b->owner[i] = owner;
 }
 

@@ -48,6 +48,7 @@ struct hmm_block {
 	struct hmm_bits kernel_used;  /* must stay where the kernel can fault on nothing */
 	struct hmm_bits read_only;    /* mapping had no write access when it migrated */
 	uint8_t owner[HMM_BLOCK_PAGES];
+	uint8_t homes[HMM_BLOCK_PAGES]; /* how often it left a device for the system, modulo 256 */
 	struct hmm_block_device dev[HMM_MAX_DEVICES];
 };
 

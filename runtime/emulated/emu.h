@@ -206,7 +206,8 @@ void emu_kick(void);
 /* fault_cpu.c, fault_device.c: one fault, from message to wake-up. */
 void emu_dwell(const struct hmm_block *b); /* hold ping-pong back; no lock held */
 void emu_untrack_all(void); /* everything is home, and nothing goes out again */
-void emu_cpu_fault(const struct uffd_msg *msg);
+void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes); /* emu_homes() as it was read */
+uint8_t emu_homes(uintptr_t addr);
 void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg);
 
 /* private_file.c: make a writable private file mapping anonymous. 0 or -errno. */

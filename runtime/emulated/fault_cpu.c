@@ -94,7 +94,23 @@ static int bring_home(struct hmm_block *b, uintptr_t addr)
 	return emu_to_system(b, d, i, i + pages, false);
 }
 
-static int serve(uintptr_t addr, bool protected)
+uint8_t emu_homes(uintptr_t addr)
+{
+	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+
+	return b ? b->homes[hmm_block_index(addr)] : 0;
+}
+
+/*
+ * The message may be old: its page came home on behalf of someone else, the thread went on, and
+ * let it go to a device again. To bring it back would undo what it has just asked for.
+ */
+static bool is_over(struct hmm_block *b, uintptr_t addr, uint8_t homes)
+{
+	return b->homes[hmm_block_index(addr)] != homes;
+}
+
+static int serve(uintptr_t addr, bool protected, uint8_t homes)
 {
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
 	int err = 0;
@@ -102,7 +118,9 @@ static int serve(uintptr_t addr, bool protected)
 	os_read_lock(&emu.mirror);
 	if (b)
 		os_mutex_lock(&b->lock);
-	if (b && b->owner[hmm_block_index(addr)])
+	if (b && b->owner[hmm_block_index(addr)] && is_over(b, addr, homes))
+		; /* a thread that waits none the less faults again */
+	else if (b && b->owner[hmm_block_index(addr)])
 		err = bring_home(b, addr);
 	else if (protected)
 		/* A migration by copying was given up, or came and went. */
@@ -117,7 +135,7 @@ static int serve(uintptr_t addr, bool protected)
 	return err;
 }
 
-void emu_cpu_fault(const struct uffd_msg *msg)
+void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 {
 	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
@@ -127,7 +145,7 @@ void emu_cpu_fault(const struct uffd_msg *msg)
 	if (b && b->owner[hmm_block_index(addr)])
 		emu_dwell(b);
 	do {
-		err = serve(addr, msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP);
+		err = serve(addr, msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP, homes);
 		if (err == EMU_DRAIN)
 			emu_events_drain();
 		else if (err == -ENOMEM)

@@ -26,6 +26,7 @@ static struct {
 	unsigned int head, tail;
 	struct {
 		int device;
+		uint8_t homes; /* of a CPU's page, when the message was read */
 		struct uffd_msg msg;
 	} entry[QUEUE_SIZE];
 } queue;
@@ -50,6 +51,7 @@ void emu_queue_fault(int device, const struct uffd_msg *msg)
 	full = queue.tail - queue.head == QUEUE_SIZE;
 	if (!full) {
 		queue.entry[queue.tail % QUEUE_SIZE].device = device;
+		queue.entry[queue.tail % QUEUE_SIZE].homes = emu_homes(msg->arg.pagefault.address);
 		queue.entry[queue.tail % QUEUE_SIZE].msg = *msg;
 		queue.tail++;
 	}
@@ -61,10 +63,10 @@ void emu_queue_fault(int device, const struct uffd_msg *msg)
 		emu_kick();
 }
 
-static void serve(int device, const struct uffd_msg *m)
+static void serve(int device, const struct uffd_msg *m, uint8_t homes)
 {
 	if (device < 0)
-		emu_cpu_fault(m);
+		emu_cpu_fault(m, homes);
 	else
 		emu_device_fault(&emu.device[device], m);
 }
@@ -78,6 +80,7 @@ static void serve_queue(void)
 	os_mutex_unlock(&queue.lock);
 	while (left--) {
 		struct uffd_msg m;
+		uint8_t homes;
 		int device;
 
 		os_mutex_lock(&queue.lock);
@@ -86,10 +89,11 @@ static void serve_queue(void)
 			return;
 		}
 		device = queue.entry[queue.head % QUEUE_SIZE].device;
+		homes = queue.entry[queue.head % QUEUE_SIZE].homes;
 		m = queue.entry[queue.head % QUEUE_SIZE].msg;
 		queue.head++;
 		os_mutex_unlock(&queue.lock);
-		serve(device, &m);
+		serve(device, &m, homes);
 	}
 }
 
@@ -99,7 +103,7 @@ static void serve_device(struct emu_device *d)
 
 	if (emu_device_up(d) && os_read(d->uffd, &m, sizeof(m)) == sizeof(m) &&
 	    m.event == UFFD_EVENT_PAGEFAULT)
-		serve((int)d->index, &m);
+		serve((int)d->index, &m, 0);
 }
 
 struct wait {
