@@ -240,6 +240,12 @@ static long block_to_device(void *arg)
 	for (;;) {
 		int err = emu_block_out(b, a->device, i, end, a->streaming);
 
+		/*
+		 * A fork says nothing about room, and may take long on a busy machine. (A handler
+		 * does not wait for it: the fork may wait for a CPU's fault to be served.)
+		 */
+		if (err == -ENOMEM && emu.running && atomic_load(&emu.hold))
+			continue;
 		if (err)
 			return err;
 		if (hmm_bits_find(&b->pinned, i, end, true) == end || os_now_ns() > until)
