@@ -45,12 +45,17 @@ static bool is_there(uint64_t map)
 static int detach_locked(struct hmm_block *b, struct emu_device *d, unsigned int i,
 			 struct hmm_bits *out)
 {
+	char *alias = emu_alias(b, d->index, i);
 	uintptr_t addr = hmm_block_addr(b, i);
 	uint64_t map = 0;
-	int err = uffd_protect(emu.client, addr, HMM_PAGE_BYTES, true);
+	int err = os_pagemap(addr, 1, &map);
 
 	if (!err)
-		err = os_peek(emu_alias(b, d->index, i), addr, HMM_PAGE_BYTES);
+		err = uffd_protect(emu.client, addr, HMM_PAGE_BYTES, true);
+	if (!err && is_there(map))
+		err = os_peek(alias, addr, HMM_PAGE_BYTES);
+	else if (!err)
+		os_zero(alias, HMM_PAGE_BYTES);
 	if (!err)
 		err = emu_discard_page(addr);
 	if (!err && !os_pagemap(addr, 1, &map) && !is_there(map)) {
