@@ -100,10 +100,12 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 	struct emu_taken *t = os_alloc(sizeof(*t));
 	int err = t ? 0 : -ENOMEM;
 
-	if (!err && !(emu.test_skip & EMU_SKIP_CLIENT_FENCE))
+	if (!err && !(emu.test_skip & EMU_SKIP_CLIENT_FENCE)) {
 		err = uffd_protect(emu.client, start, len, true);
-	else if (!err)
+	} else if (!err) {
 		err = os_peek(emu_alias(b, d->index, i), start, len);
+		os_sleep_ns(100000); /* for the test to see what is stored meanwhile */
+	}
 	if (err == -ENOENT) {
 		hmm_bits_clear_range(&b->registered, i, end); /* another mapping is there */
 		err = EMU_DRAIN;
