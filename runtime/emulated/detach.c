@@ -103,7 +103,9 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 	if (!err && !(emu.test_skip & EMU_SKIP_CLIENT_FENCE)) {
 		err = uffd_protect(emu.client, start, len, true);
 	} else if (!err) {
-		err = os_peek(emu_alias(b, d->index, i), start, len);
+		for (unsigned int p = i; p < end; p++)
+			if (os_peek(emu_alias(b, d->index, p), hmm_block_addr(b, p), HMM_PAGE_BYTES))
+				os_zero(emu_alias(b, d->index, p), HMM_PAGE_BYTES);
 		os_sleep_ns(100000); /* for the test to see what is stored meanwhile */
 	}
 	if (err == -ENOENT) {
