@@ -19,7 +19,7 @@ for fence in 1 2; do
 	load_driver devices=2 mib=16 skip_fence=$fence
 	mount -t hmmfs /mnt/tmpfs /mnt/hmmfs
 	seen=
-	for _ in 1 2 3 4 5 6; do
+	for _ in {1..20}; do
 		"$HMM_BUILD/bin/driver_race" $((2 * HMM_TEST_SCALE)) 2 /mnt/hmmfs/counts \
 			/mnt/tmpfs/counts "${who[@]}" || { seen=1; break; }
 	done
