@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# OpenCL programs on the driver: the platform's tests, and the examples, larger than the devices.
+# OpenCL programs on the driver: the platform's tests, and the examples.
 # limit: 240
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
@@ -11,7 +11,8 @@ for test in buffers events programs svm; do
 	echo "-- $test"
 	"$HMM_BUILD/bin/opencl_$test"
 done
-for example in "vecadd 1" "chase 20000" "bfs /var/lib/dpkg/status" oversubscribe; do
+# Not yet oversubscribe, see docs/kernels.md.
+for example in "vecadd 1" "chase 20000" "bfs /var/lib/dpkg/status"; do
 	echo "-- $example"
 	# shellcheck disable=SC2086
 	HMM_STATS=1 "$HMM_BUILD"/bin/$example

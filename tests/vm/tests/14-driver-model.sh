@@ -9,5 +9,5 @@ load_driver devices=2 mib=8
 export POCL_CACHE_DIR=/tmp/pocl
 count=$((20000 * HMM_TEST_SCALE))
 [ "$HMM_VARIANT" = plain ] || count=$((5000 * HMM_TEST_SCALE))
-"$HMM_BUILD/bin/model" --backend drm --mode sequential --count $count
-"$HMM_BUILD/bin/model" --backend drm --mode racing --count $((3 * count))
+"$HMM_BUILD/bin/model" --backend drm --mode sequential --seed 1 --count $count
+"$HMM_BUILD/bin/model" --backend drm --mode racing --seed 1 --count $((3 * count))
