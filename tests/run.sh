@@ -64,8 +64,8 @@ if [ -n "$vm" ]; then
 	else
 		# What looks at the driver most closely; OpenCL and much of the rest take too long there.
 		debug=()
-		for name in 00-boot 10-driver 12-driver-conformance 14-driver-model 20-hmmfs \
-			31-driver-fuzz 32-driver-faults; do
+		for name in 00-boot 10-driver 12-driver-conformance 20-hmmfs 31-driver-fuzz \
+			32-driver-faults; do
 			debug+=(--only "$name")
 		done
 		tests/vm/run.sh --debug "${debug[@]}" || status=1
