@@ -59,6 +59,7 @@ if [ -n "$vm" ]; then
 	echo "== on kernels of our own, in a virtual machine"
 	tests/vm/run.sh || status=1
 	if [ -n "$full" ]; then
+		tests/vm/run.sh --only driver-model || status=1
 		tests/vm/run.sh --kernel 7.2 || status=1
 		tests/vm/run.sh --debug || status=1
 	else
