@@ -42,17 +42,6 @@ static unsigned long home_page(struct hmmdrm_device *hd, unsigned long src)
 	return migrate_pfn(page_to_pfn(spage));
 }
 
-/* Who is busy is tried last the next time. */
-static void busy(struct hmmdrm_device *hd, unsigned long pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-
-	if (get_page_unless_zero(page)) {
-		hmmdrm_frame_touch(page);
-		put_page(page);
-	}
-}
-
 /* A guess without a lock; hmmfs looks again. */
 static bool is_file_frame(unsigned long pfn)
 {
@@ -83,8 +72,9 @@ static unsigned long evict_pages(struct hmmdrm_device *hd, const unsigned long *
 
 		gone += went;
 		migrate_device_finalize(&src[i], &dst[i], 1);
+		/* Who is busy is tried last the next time. */
 		if (!went)
-			busy(hd, pfn[i]);
+			hmmdrm_frame_touch(pfn_to_page(pfn[i]));
 	}
 	return gone;
 }

@@ -190,14 +190,18 @@ struct list_head *hmmdrm_frame_rmap(struct page *dpage)
 	return &hd->frames[frame_of(hd, dpage)].rmap;
 }
 
-/* The caller holds a reference or knows the page mapped, so it is on the LRU. */
+/*
+ * Nobody need hold the page: one without references is free, or will be as soon as frame_freed()
+ * has the lock, and must stay where it is.
+ */
 void hmmdrm_frame_touch(struct page *dpage)
 {
 	struct hmmdrm_device *hd = hmmdrm_frame_device(dpage);
 	unsigned long flags;
 
 	spin_lock_irqsave(&hd->lock, flags);
-	list_move_tail(&hd->frames[frame_of(hd, dpage)].link, &hd->lru);
+	if (page_count(dpage))
+		list_move_tail(&hd->frames[frame_of(hd, dpage)].link, &hd->lru);
 	spin_unlock_irqrestore(&hd->lock, flags);
 }
 
