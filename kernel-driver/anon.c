@@ -19,6 +19,23 @@ struct batch {
 	unsigned int nr_held;
 };
 
+/*
+ * Collecting splits huge pages, and a huge page that two collect at once fails to split: each sees
+ * the other's reference. It is left mapped page by page, and not every kernel moves that.
+ * Locking: inside the client's mmap_lock, outside client->lock.
+ */
+static DEFINE_MUTEX(collect_lock);
+
+static int collect(struct migrate_vma *args)
+{
+	int err;
+
+	mutex_lock(&collect_lock);
+	err = migrate_vma_setup(args);
+	mutex_unlock(&collect_lock);
+	return err;
+}
+
 int hmmdrm_can_migrate(struct vm_area_struct *vma)
 {
 	if (!(vma->vm_flags & VM_READ))
@@ -148,7 +165,7 @@ static int batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
 
 	if (err)
 		return err;
-	err = migrate_vma_setup(&args);
+	err = collect(&args);
 	if (err) {
 		hmmdrm_frames_unreserve(hd, pages);
 		return err;
@@ -226,7 +243,7 @@ static int batch_to_system(struct vm_area_struct *vma, unsigned long start, unsi
 		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
 		.fault_page = fault_page,
 	};
-	int err = migrate_vma_setup(&args);
+	int err = collect(&args);
 
 	if (err || !args.cpages)
 		return err;

@@ -5,6 +5,7 @@
 
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/page_table_check.h>
 #include <linux/rmap.h>
 #include <linux/version.h>
 
@@ -51,6 +52,16 @@ static inline void hmmdrm_page_init(struct page *page, struct dev_pagemap *pgmap
 	zone_device_page_init(page, pgmap, 0);
 }
 #endif
+
+/* Does the kernel stop for a page of a process that two have writable entries of? */
+static inline bool hmmdrm_counts_writers(void)
+{
+#ifdef CONFIG_PAGE_TABLE_CHECK
+	return !static_branch_likely(&page_table_check_disabled);
+#else
+	return false;
+#endif
+}
 
 /* Locking: none; nobody else has the page. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)

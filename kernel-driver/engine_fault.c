@@ -33,6 +33,7 @@ struct look {
 	struct folio *file; /* a file's frame: likewise */
 	unsigned int tries;
 	bool write, writable, tried, movable;
+	bool alone; /* the page has no writable entry but the one to be made */
 	/* What lies around it, of the same VMA; nr_around 0: not known. */
 	unsigned long around[HMMDRM_FAULT_PAGES], first;
 	unsigned int nr_around;
@@ -166,9 +167,9 @@ static int look_up(struct look *l, unsigned long *entry)
 }
 
 /*
- * A page of a process that will not leave (pinned): the device has it where it is, and the CPU
- * not, until it faults. One page with two writers' entries would be what the kernel's page table
- * check calls a bug. The event is ours: the sequence must not move for it.
+ * A store to a page of a process that will not leave (pinned): the device has it where it is, and
+ * the CPU not, until it faults. One page with two writers' entries would be what the kernel's page
+ * table check calls a bug. The event is ours: the sequence must not move for it.
  */
 static int take_exclusive(struct look *l)
 {
@@ -179,8 +180,27 @@ static int take_exclusive(struct look *l)
 	if (hmmdrm_make_exclusive(client->mm, l->addr, client, &l->exclusive))
 		return -EAGAIN;
 	l->pfn = page_to_pfn(l->exclusive);
-	l->writable = true;
+	l->writable = l->alone = true;
 	return 0;
+}
+
+/*
+ * Some kernels take no part of a huge page that is mapped page by page, and cannot move it either.
+ * Where nobody counts its writers, CPU and device both have it, as they have a shared page.
+ */
+static int take(struct look *l, struct page *page)
+{
+	int err = take_exclusive(l);
+
+	if (err != -EAGAIN || (!folio_test_large(page_folio(page)) && l->tries++ < BUSY_TRIES))
+		return err;
+	if (hmmdrm_counts_writers()) {
+		pr_warn_once("hmmdrm: a part of a huge page cannot be stored to\n");
+		return l->tries++ < BUSY_TRIES ? -EAGAIN : -EFAULT;
+	}
+	l->pfn = page_to_pfn(page);
+	l->writable = true;
+	return hmmdrm_remote_note(l->engine->client, l->addr, l->pfn);
 }
 
 /*
@@ -208,8 +228,11 @@ static int use(struct look *l, unsigned long entry)
 	}
 	if (!frame)
 		hmmdrm_count(l->engine->hd, HMMDRM_REMOTE, 1);
+	/* To read, it is enough to see it where it is. */
+	if (!frame && PageAnon(page) && !l->write)
+		writable = false;
 	if (!frame && PageAnon(page) && writable)
-		return take_exclusive(l);
+		return take(l, page);
 	if (!frame && hmmdrm_remote_note(l->engine->client, l->addr, page_to_pfn(page)))
 		return -ENOMEM;
 	if (frame && (hmmdrm_frame_device(page) != l->engine->hd || (l->write && !writable))) {
@@ -280,6 +303,7 @@ static int look_now(struct look *l, bool may_fault)
 	int err;
 
 	l->nr_around = 0;
+	l->alone = false;
 	/* Who changes something meanwhile is waited for; what comes later is noted. */
 	l->since = READ_ONCE(client->nr_changes);
 	l->seq = mmu_interval_read_begin(&client->notifier);
@@ -293,7 +317,7 @@ static int look_now(struct look *l, bool may_fault)
 		 * Taken before, for another thread or engine. To take it again would be to take it
 		 * from them first, and two that store to one page would do nothing else.
 		 */
-		l->writable = vma->vm_flags & VM_WRITE;
+		l->writable = l->alone = l->write;
 	} else if (!err) {
 		err = look_around(l, vma);
 		if (err == -EAGAIN && may_fault) {
@@ -335,6 +359,16 @@ static bool is_changed(const struct look *l, unsigned long addr)
 	return hmmdrm_client_changed(l->engine->client, l->since, addr, addr + PAGE_SIZE);
 }
 
+/* Locking: client->lock. Takes a page away from the other engines, who fault for it again. */
+static void zap_others(const struct look *l)
+{
+	struct hmmdrm_engine *engine;
+
+	list_for_each_entry(engine, &l->engine->client->engines, link)
+		if (engine != l->engine)
+			hmmdrm_engine_zap(engine, l->addr, l->addr + PAGE_SIZE);
+}
+
 /*
  * Locking: client->lock. An entry that is there (read-only, and this is a store) is replaced.
  * The neighbours share its page table, which is there.
@@ -345,6 +379,8 @@ static vm_fault_t insert(struct vm_fault *vmf, const struct look *l)
 
 	if (l->write)
 		hmmdrm_engine_zap(l->engine, l->addr, l->addr + PAGE_SIZE);
+	if (l->alone)
+		zap_others(l);
 	for (unsigned int i = 0; i < l->nr_around; i++) {
 		unsigned long addr = l->first + (i << PAGE_SHIFT), entry = l->around[i];
 
