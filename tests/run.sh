@@ -35,10 +35,15 @@ scripts/check build
 # built with sanitizers.
 cmake --preset asan >/dev/null
 cmake --build build-asan
+cmake --preset tsan >/dev/null
+cmake --build build-tsan --target api conformance unit unit_wire hmm-engine
 
 status=0
 echo "== with AddressSanitizer and UndefinedBehaviorSanitizer"
 ctest --test-dir build-asan --output-on-failure -L asan || status=1
+echo "== with ThreadSanitizer"
+ctest --test-dir build-tsan --output-on-failure -R '^unit(_wire)?$' || status=1
+tests/races.sh build-tsan || status=1
 if [ "$(id -u)" -eq 0 ] && ! setpriv --reuid=65534 --regid=65534 --clear-groups \
 	test -x "$PWD/build/bin/api"; then
 	echo "== not as an ordinary user: one cannot enter $PWD"

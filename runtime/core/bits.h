@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A bitmap with one bit for each page of a block. */
+/*
+ * A bitmap with one bit for each page of a block. Those who change it hold a lock; some read it
+ * without, and know that what they see may be old.
+ */
 #ifndef HMM_CORE_BITS_H
 #define HMM_CORE_BITS_H
 
@@ -14,17 +17,21 @@ struct hmm_bits {
 
 static inline bool hmm_bits_test(const struct hmm_bits *b, unsigned int i)
 {
-	return b->word[i / 64] >> (i % 64) & 1;
+	return __atomic_load_n(&b->word[i / 64], __ATOMIC_RELAXED) >> (i % 64) & 1;
 }
 
 static inline void hmm_bits_set(struct hmm_bits *b, unsigned int i)
 {
-	b->word[i / 64] |= 1ull << (i % 64);
+	uint64_t *word = &b->word[i / 64];
+
+	__atomic_store_n(word, *word | 1ull << (i % 64), __ATOMIC_RELAXED);
 }
 
 static inline void hmm_bits_clear(struct hmm_bits *b, unsigned int i)
 {
-	b->word[i / 64] &= ~(1ull << (i % 64));
+	uint64_t *word = &b->word[i / 64];
+
+	__atomic_store_n(word, *word & ~(1ull << (i % 64)), __ATOMIC_RELAXED);
 }
 
 static inline void hmm_bits_set_range(struct hmm_bits *b, unsigned int i, unsigned int end)

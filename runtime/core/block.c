@@ -118,17 +118,23 @@ struct hmm_block *hmm_block_next(struct hmm_table *t, uintptr_t addr, uintptr_t 
 	return NULL;
 }
 
+/* Of a number that is read without the lock that we hold. */
+static void add(unsigned int *n, unsigned int by)
+{
+	__atomic_store_n(n, *n + by, __ATOMIC_RELAXED);
+}
+
 void hmm_block_set_owner(struct hmm_block *b, unsigned int i, uint8_t owner)
 {
 	if (b->owner[i] == owner)
 		return;
 	if (b->owner[i])
-		b->dev[b->owner[i] - 1].resident--;
+		add(&b->dev[b->owner[i] - 1].resident, -1u);
 	if (owner)
-		b->dev[owner - 1].resident++;
+		add(&b->dev[owner - 1].resident, 1);
 	else
 		b->homes[i]++;
-	b->owner[i] = owner;
+	__atomic_store_n(&b->owner[i], owner, __ATOMIC_RELAXED);
 }
 
 unsigned int hmm_block_resident(const struct hmm_block *b)

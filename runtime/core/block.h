@@ -109,6 +109,12 @@ static inline unsigned int hmm_block_index(uintptr_t addr)
 	return (unsigned int)(addr >> HMM_PAGE_SHIFT) & (HMM_BLOCK_PAGES - 1);
 }
 
+/* Without a lock, what was so a moment ago. */
+static inline uint8_t hmm_block_owner(const struct hmm_block *b, unsigned int i)
+{
+	return __atomic_load_n(&b->owner[i], __ATOMIC_RELAXED);
+}
+
 static inline uintptr_t hmm_block_addr(const struct hmm_block *b, unsigned int i)
 {
 	return b->start + ((uintptr_t)i << HMM_PAGE_SHIFT);

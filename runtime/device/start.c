@@ -12,6 +12,7 @@
 #include "os/sys.h"
 
 #include <dlfcn.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -106,12 +107,25 @@ failed:
 	_exit(127);
 }
 
+typedef int clone_fn(int (*fn)(void *), void *stack, int flags, void *arg, ...);
+
+/* ThreadSanitizer takes the child for a copy, and from then on sees no lock of the parent. */
+static clone_fn *plain_clone(void)
+{
+#ifdef __SANITIZE_THREAD__
+	return (clone_fn *)dlsym(RTLD_NEXT, "clone");
+#else
+	return clone;
+#endif
+}
+
 /* A child between: when it ends, the engine is no child of the application's. */
 static int spawn_parent(void *arg)
 {
 	struct spawn *s = arg;
 
-	s->pid = clone(spawn_engine, s->stack + SPAWN_STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
+	s->pid = plain_clone()(spawn_engine, s->stack + SPAWN_STACK,
+			       CLONE_VM | CLONE_VFORK | SIGCHLD, s);
 	if (s->pid < 0)
 		s->error = errno;
 	_exit(0);
@@ -128,7 +142,7 @@ static int spawn(struct spawn *s)
 	/* A handler of the application must not run in the children. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid = clone(spawn_parent, s->stack + 2 * SPAWN_STACK, CLONE_VM | CLONE_VFORK, s);
+	pid = plain_clone()(spawn_parent, s->stack + 2 * SPAWN_STACK, CLONE_VM | CLONE_VFORK, s);
 	if (pid < 0)
 		s->error = errno;
 	else

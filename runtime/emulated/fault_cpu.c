@@ -12,7 +12,7 @@ static const char zeros[4096] __attribute__((aligned(4096)));
 
 void emu_dwell(const struct hmm_block *b)
 {
-	uint64_t age = os_now_ns() - b->moved_at;
+	uint64_t age = os_now_ns() - __atomic_load_n(&b->moved_at, __ATOMIC_RELAXED);
 
 	if (age < DWELL_NS)
 		os_sleep_ns(DWELL_NS - age);
@@ -120,7 +120,7 @@ static int serve(uintptr_t addr, bool protected, uint8_t homes)
 		os_mutex_lock(&b->lock);
 	if (b && b->owner[hmm_block_index(addr)] && is_over(b, addr, homes))
 		; /* a thread that waits none the less faults again */
-	else if (b && b->owner[hmm_block_index(addr)])
+	else if (b && hmm_block_owner(b, hmm_block_index(addr)))
 		err = bring_home(b, addr);
 	else if (protected)
 		/* A migration by copying was given up, or came and went. */
@@ -142,7 +142,7 @@ void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 	uint64_t until = os_now_ns() + 10000000000ull;
 	int err;
 
-	if (b && b->owner[hmm_block_index(addr)])
+	if (b && hmm_block_owner(b, hmm_block_index(addr)))
 		emu_dwell(b);
 	do {
 		err = serve(addr, msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP, homes);

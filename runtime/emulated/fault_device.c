@@ -90,7 +90,7 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 
 	if (!b)
 		return -ENOMEM;
-	if (b->owner[i])
+	if (hmm_block_owner(b, i))
 		emu_dwell(b);
 	if (pages > d->capacity)
 		pages = (unsigned int)d->capacity;
@@ -103,14 +103,14 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 		}
 		if (err == -EFAULT && is_readable(addr) && os_now_ns() < until)
 			continue;
-		if (err || b->owner[i] || !hmm_bits_test(&b->pinned, i))
+		if (err || hmm_block_owner(b, i) || !hmm_bits_test(&b->pinned, i))
 			break;
 		if (os_now_ns() > until)
 			return -EBUSY;
 		pages = 1;
 		os_sleep_ns(1000000);
 	}
-	if (!err && !b->owner[i] && hmm_bits_test(&b->kernel_used, i))
+	if (!err && !hmm_block_owner(b, i) && hmm_bits_test(&b->kernel_used, i))
 		return -EBUSY;
 	if (!err) {
 		atomic_fetch_add(&d->proc.served_pages, pages);

@@ -131,7 +131,7 @@ int emu_home_device(struct emu_device *d)
 	emu_exclusive_lock();
 	emu_exclusive_unlock();
 	while ((b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS))) {
-		if (b->dev[d->index].resident && !err)
+		if (__atomic_load_n(&b->dev[d->index].resident, __ATOMIC_RELAXED) && !err)
 			err = emu_block_home(b, 0, HMM_BLOCK_PAGES, false);
 		at = b->start + HMM_BLOCK_BYTES;
 	}
@@ -253,7 +253,7 @@ static long block_to_device(void *arg)
 		os_sleep_ns(2000000);
 	}
 	for (; i < end; i++)
-		on += b->owner[i] == want;
+		on += hmm_block_owner(b, i) == want;
 	return on;
 }
 
@@ -297,7 +297,7 @@ static long count_on(uintptr_t start, uintptr_t end, const struct emu_device *d)
 		unsigned int stop = end < next ? hmm_block_index(end) : HMM_BLOCK_PAGES;
 
 		for (; i < stop; i++)
-			on += b->owner[i] == HMM_OWNER_DEVICE(d->index);
+			on += hmm_block_owner(b, i) == HMM_OWNER_DEVICE(d->index);
 		start = next;
 	}
 	return on;

@@ -72,7 +72,7 @@ static void arrived(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 		hmm_bits_clear(&b->dev[d->index].copies, p);
 		hmm_block_set_owner(b, p, HMM_OWNER_DEVICE(d->index));
 	}
-	b->moved_at = os_now_ns();
+	__atomic_store_n(&b->moved_at, os_now_ns(), __ATOMIC_RELAXED);
 	emu_count(d, EMU_TO_DEVICE, end - i);
 }
 
@@ -276,7 +276,7 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 		restore(b, d, stop, end);
 	emu_count(d, EMU_TO_SYSTEM, stop - i);
 	if (stop > i)
-		b->moved_at = os_now_ns();
+		__atomic_store_n(&b->moved_at, os_now_ns(), __ATOMIC_RELAXED);
 	return err;
 }
 

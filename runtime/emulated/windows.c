@@ -118,9 +118,9 @@ void emu_windows_unmap(void)
 	}
 }
 
-static bool overlaps(const char *window, uintptr_t start, uintptr_t end)
+static bool overlaps(char *const *window, uintptr_t start, uintptr_t end)
 {
-	uintptr_t w = (uintptr_t)window;
+	uintptr_t w = (uintptr_t)__atomic_load_n(window, __ATOMIC_RELAXED);
 
 	return w && start < w + HMM_SPAN_BYTES && end > w;
 }
@@ -129,11 +129,12 @@ bool emu_windows_contain(uintptr_t start, uintptr_t end)
 {
 	if (emu_take_contains(start, end))
 		return true;
-	for (struct hmm_span *s = emu.table.spans; s; s = s->next) {
-		if (overlaps(s->staging, start, end))
+	for (struct hmm_span *s = __atomic_load_n(&emu.table.spans, __ATOMIC_ACQUIRE); s;
+	     s = s->next) {
+		if (overlaps(&s->staging, start, end))
 			return true;
 		for (unsigned int d = 0; d < HMM_MAX_DEVICES; d++)
-			if (overlaps(s->alias[d], start, end))
+			if (overlaps(&s->alias[d], start, end))
 				return true;
 	}
 	return false;

@@ -7,7 +7,11 @@
 #include <pthread.h>
 #include <signal.h>
 
+#ifdef __SANITIZE_THREAD__
+#define STACK_BYTES (4u << 20) /* it keeps a record of each thread there */
+#else
 #define STACK_BYTES (256u << 10)
+#endif
 #define MAX_THREADS 32
 
 static struct os_mutex lock;
