@@ -41,7 +41,7 @@ struct hmm_block {
 	struct os_mutex lock;
 	uintptr_t start;
 	struct hmm_span *span;
-	uint64_t moved_at;            /* ns; last change of owner, for the dwell time */
+	uint64_t moved_at;            /* ns; a page of it last came to a device: the dwell time */
 	struct hmm_bits registered;   /* pages of live, tracked mappings */
 	struct hmm_bits staged;       /* staging slot may hold a frame */
 	struct hmm_bits pinned;       /* refused its last migration */

@@ -275,8 +275,6 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	if (stop < end && punch)
 		restore(b, d, stop, end);
 	emu_count(d, EMU_TO_SYSTEM, stop - i);
-	if (stop > i)
-		__atomic_store_n(&b->moved_at, os_now_ns(), __ATOMIC_RELAXED);
 	return err;
 }
 
