@@ -218,13 +218,26 @@ void emu_exclusive_unlock(void)
 	os_write_unlock(&emu.mirror);
 }
 
-void emu_events_drain(void)
+static void drain(bool handler)
 {
 	os_write_lock(&emu.mirror);
+	emu.handler_reads = handler;
 	while (emu_events_read())
 		if (n_pending == MAX_EVENTS)
 			act_on_pending();
-	emu_exclusive_unlock();
+	act_on_pending();
+	emu.handler_reads = false;
+	os_write_unlock(&emu.mirror);
+}
+
+void emu_events_drain(void)
+{
+	drain(false);
+}
+
+void emu_events_drain_by_handler(void)
+{
+	drain(true);
 }
 
 bool emu_events_held(void)

@@ -45,10 +45,11 @@ void emu_kick(void)
 
 void emu_queue_fault(int device, const struct uffd_msg *msg)
 {
-	bool full;
+	bool full, first;
 
 	os_mutex_lock(&queue.lock);
 	full = queue.tail - queue.head == QUEUE_SIZE;
+	first = queue.tail == queue.head;
 	if (!full) {
 		queue.entry[queue.tail % QUEUE_SIZE].device = device;
 		queue.entry[queue.tail % QUEUE_SIZE].homes = emu_homes(msg->arg.pagefault.address);
@@ -59,8 +60,8 @@ void emu_queue_fault(int device, const struct uffd_msg *msg)
 	if (full) /* the thread faults again when it is woken */
 		uffd_wake(device < 0 ? emu.client : emu.device[device].uffd,
 			  msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1), HMM_PAGE_BYTES);
-	else
-		emu_kick();
+	else if (device >= 0 || !first || !emu.handler_reads)
+		emu_kick(); /* else who reads serves it, on the CPU that waits for it */
 }
 
 static void serve(int device, const struct uffd_msg *m, uint8_t homes)
@@ -151,7 +152,7 @@ static void handler_loop(void *unused)
 				serve_device(d);
 		}
 		if (w.fd[1].revents)
-			emu_events_drain();
+			emu_events_drain_by_handler();
 		if (w.fd[0].revents && !atomic_load(&stopping))
 			os_read(kick_fd, &value, sizeof(value));
 		serve_queue();
