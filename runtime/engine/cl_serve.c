@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 struct connection {
@@ -32,17 +33,25 @@ static int read_all(int fd, void *to, size_t length)
 	return 0;
 }
 
-static int send_all(int fd, const void *from, size_t length, int flags)
+/* Head and payload by one call: the other side wakes up once. */
+static int send_both(int fd, struct iovec v[2])
 {
-	for (size_t done = 0; done < length;) {
-		ssize_t n = send(fd, (const char *)from + done, length - done,
-				 MSG_NOSIGNAL | flags);
+	struct msghdr m = { .msg_iov = v, .msg_iovlen = 2 };
+
+	while (v[0].iov_len + v[1].iov_len) {
+		ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return -EPIPE;
-		done += (size_t)n;
+		for (int i = 0; i < 2; i++) {
+			size_t part = (size_t)n < v[i].iov_len ? (size_t)n : v[i].iov_len;
+
+			v[i].iov_base = (char *)v[i].iov_base + part;
+			v[i].iov_len -= part;
+			n -= (ssize_t)part;
+		}
 	}
 	return 0;
 }
@@ -134,12 +143,11 @@ static int receive(struct connection *c, struct cl_wire_head *head)
 
 static int answer(struct connection *c, struct cl_wire_head *head)
 {
-	int err;
+	struct iovec v[2] = { { head, sizeof(*head) }, { c->reply.data, c->reply.length } };
 
 	head->status = c->reply.status;
 	head->length = (uint32_t)c->reply.length;
-	err = send_all(c->fd, head, sizeof(*head), head->length ? MSG_MORE : 0);
-	return err ? err : send_all(c->fd, c->reply.data, head->length, 0);
+	return send_both(c->fd, v);
 }
 
 void engine_cl_serve(int fd)

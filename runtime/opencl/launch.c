@@ -12,6 +12,7 @@ struct launch {
 	cl_mem *mems;      /* held: the arguments'; n_args long */
 	size_t bytes;
 	struct cl_wire_launch *message;
+	struct hmm_device_fault fault; /* filled with a lock held: not on a stack that migrates */
 };
 
 /* Arguments as they are now: later clSetKernelArg() calls are for later launches. */
@@ -142,7 +143,6 @@ static cl_int launch_once(struct launch *l)
 {
 	cl_command_queue q = l->c.queue;
 	struct ocl_state *s = ocl_state();
-	struct hmm_device_fault fault;
 	cl_int status = CL_SUCCESS;
 	bool lost;
 	int err = prepare(l, &status);
@@ -153,9 +153,10 @@ static cl_int launch_once(struct launch *l)
 	if (err && err != -ENODEV)
 		return ocl_error(err);
 	status = call(l, &lost);
-	err = hmm_engine_launch_end(s->hmm, q->device->index, q->conn.generation, &fault);
+	err = hmm_engine_launch_end(s->hmm, q->device->index, q->conn.generation,
+				    &l->fault);
 	if (err == 1)
-		report(q, &fault);
+		report(q, &l->fault);
 	if (lost)
 		ocl_conn_close(&q->conn);
 	if (err == -ENODEV)
@@ -275,6 +276,7 @@ static cl_int enqueue(cl_command_queue q, cl_kernel k, cl_uint dims, const size_
 	if (!l)
 		return CL_OUT_OF_HOST_MEMORY;
 	l->c.clean = clean;
+	l->c.anywhere = true;
 	l->kernel = k;
 	l->index = (unsigned int)ocl_context_index(q->context, q->device);
 	ocl_hold(k);

@@ -173,7 +173,7 @@ struct _cl_command_queue {
 	cl_command_queue_properties properties;
 	cl_queue_properties *list; /* as given; NULL if not */
 	unsigned int n_list;
-	struct ocl_conn conn;      /* the worker's */
+	struct ocl_conn conn;      /* of who is running */
 	/* Locking, from here: state->lock */
 	struct ocl_worker *worker;
 	struct ocl_command *first, **last;
@@ -306,6 +306,7 @@ struct ocl_command {
 	cl_int (*run)(struct ocl_command *c);
 	void (*clean)(struct ocl_command *c); /* may be NULL */
 	cl_mem mem[2];  /* held, may be NULL */
+	bool anywhere;  /* @run may be called by a thread of the application */
 	cl_uint n_wait;
 	cl_event *wait; /* held */
 };
