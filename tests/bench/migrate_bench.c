@@ -1,91 +1,75 @@
 // SPDX-License-Identifier: MIT
-/* hmm_migrate() against memcpy() of the same bytes in the same run; medians of the rounds. */
+/* hmm_migrate() against memcpy() of the same bytes. */
+#include "bench.h"
+
 #include <hmm/hmm.h>
-
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 
-#define ROUNDS 9
-#define HUGE (2ul << 20)
+struct size {
+	size_t mib;
+	double huge_out, huge_home, small; /* marks; 0: none */
+};
 
-static double now(void)
+static const struct size sizes[] = {
+	{ 2, 0.8, 0.4, 0 },
+	{ 64, 1.3, 1.3, 0.8 },
+	{ 1024, 1.3, 1.3, 0.6 },
+};
+
+static double timed(struct hmm *h, char *p, size_t bytes, int target)
 {
-	struct timespec t;
+	double t = bench_now();
+	long n = hmm_migrate(h, p, bytes, target, 0);
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+	t = bench_now() - t;
+	bench_need(n == (long)(bytes / BENCH_PAGE), "hmm_migrate");
+	return t;
 }
 
-static int by_value(const void *a, const void *b)
+static void measure(struct hmm *h, const struct size *s, bool huge, int rounds)
 {
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *v)
-{
-	qsort(v, ROUNDS, sizeof(*v), by_value);
-	return v[ROUNDS / 2];
-}
-
-static char *pages(size_t bytes, int advice)
-{
-	char *p = mmap(NULL, bytes + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		       0);
-
-	if (p == MAP_FAILED)
-		exit(1);
-	p = (char *)(((unsigned long)p + HUGE - 1) & ~(HUGE - 1));
-	madvise(p, bytes, advice);
-	memset(p, 1, bytes);
-	return p;
-}
-
-static void measure(struct hmm *h, size_t bytes, int advice, const char *kind)
-{
-	double out[ROUNDS], home[ROUNDS], copy[ROUNDS], t;
-	char *p = pages(bytes, advice), *q = pages(bytes, advice), *r = pages(bytes, advice);
+	size_t bytes = s->mib << 20;
+	char *p = bench_pages(bytes, huge), *q = bench_pages(bytes, huge);
+	char *r = bench_pages(bytes, huge), what[128];
+	struct bench_pair out = { 0 }, home = { 0 };
 
 	/* The first round makes the frames that the others recycle. */
-	for (int i = -1; i < ROUNDS; i++) {
-		double a, b, c;
+	for (int i = -1; i < rounds; i++) {
+		double a, b, c = bench_now();
 
-		t = now();
-		hmm_migrate(h, p, bytes, 0, 0);
-		a = now() - t;
-		t = now();
-		hmm_migrate(h, p, bytes, HMM_SYSTEM, 0);
-		b = now() - t;
-		t = now();
 		memcpy(q, r, bytes);
-		c = now() - t;
-		if (i >= 0) {
-			out[i] = a;
-			home[i] = b;
-			copy[i] = c;
-		}
+		c = bench_now() - c;
+		a = timed(h, p, bytes, 0);
+		b = timed(h, p, bytes, HMM_SYSTEM);
+		if (i < 0)
+			continue;
+		bench_add(&out, a, c);
+		bench_add(&home, b, c);
 	}
-	t = median(copy);
-	printf("%6zu MiB, %-10s memcpy %9.0f us; to the device %9.0f us (%.2f of memcpy's speed), "
-	       "home %9.0f us (%.2f)\n",
-	       bytes >> 20, kind, t, median(out), t / median(out), median(home),
-	       t / median(home));
+	snprintf(what, sizeof(what), "hmm_migrate %zu MiB of %s to the device", s->mib,
+		 huge ? "huge pages" : "4 KiB pages");
+	bench_row(BENCH_SPEED, huge ? s->huge_out : s->small, what, "memcpy", &out);
+	snprintf(what, sizeof(what), "hmm_migrate %zu MiB of %s home", s->mib,
+		 huge ? "huge pages" : "4 KiB pages");
+	bench_row(BENCH_SPEED, huge ? s->huge_home : s->small, what, "memcpy", &home);
+	bench_pages_free(p, bytes);
+	bench_pages_free(q, bytes);
+	bench_pages_free(r, bytes);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	bool quick = argc > 1 && !strcmp(argv[1], "--quick");
 	struct hmm_open_opts o = { .sz = sizeof(o), .device_bytes = 1280ull << 20 };
 	struct hmm *h;
 
-	if (hmm_open(&h, &o))
-		return 1;
-	for (size_t mib = 2; mib <= 1024; mib = mib == 2 ? 64 : mib * 16) {
-		measure(h, mib << 20, MADV_HUGEPAGE, "huge pages");
-		measure(h, mib << 20, MADV_NOHUGEPAGE, "4K pages");
+	bench_need(!hmm_open(&h, &o), "hmm_open");
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		int rounds = sizes[i].mib < 1024 ? (quick ? 15 : 41) : quick ? 3 : 11;
+
+		measure(h, &sizes[i], true, rounds);
+		measure(h, &sizes[i], false, rounds);
 	}
 	hmm_close(h);
 	return 0;
