@@ -42,6 +42,7 @@ struct hmm_block {
 	uintptr_t start;
 	struct hmm_span *span;
 	uint64_t moved_at;            /* ns; a page of it last came to a device: the dwell time */
+	uint64_t changing_at;         /* ns; when a change of owner last began */
 	struct hmm_bits registered;   /* pages of live, tracked mappings */
 	struct hmm_bits staged;       /* staging slot may hold a frame */
 	struct hmm_bits pinned;       /* refused its last migration */
@@ -49,6 +50,7 @@ struct hmm_block {
 	struct hmm_bits read_only;    /* mapping had no write access when it migrated */
 	uint8_t owner[HMM_BLOCK_PAGES];
 	uint8_t homes[HMM_BLOCK_PAGES]; /* how often it left a device for the system, modulo 256 */
+	uint8_t moves[HMM_BLOCK_PAGES]; /* how often its owner changed, modulo 256 */
 	struct hmm_block_device dev[HMM_MAX_DEVICES];
 };
 

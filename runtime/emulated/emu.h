@@ -23,6 +23,7 @@
 #include "os/lock.h"
 #include "os/log.h"
 #include "os/maps.h"
+#include "os/sys.h"
 
 #define EMU_REFUSED 64
 
@@ -132,6 +133,12 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		  bool streaming);
 
+/* Called before owners of pages of the block change. Locking: as above. */
+static inline void emu_changing(struct hmm_block *b)
+{
+	__atomic_store_n(&b->changing_at, os_now_ns(), __ATOMIC_RELEASE);
+}
+
 /* No holes? */
 bool emu_is_mapped(uintptr_t start, uintptr_t end);
 
@@ -151,8 +158,9 @@ int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsign
 	       bool exclusive, bool streaming, struct hmm_bits *out);
 
 /* range.c: whole operations; no lock held on entry. */
+/* @moves: NULL, or of the faulting page @i: nothing leaves once its owner has changed since. */
 int emu_block_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
-		  bool streaming);
+		  bool streaming, const uint8_t *moves);
 int emu_block_home(struct hmm_block *b, unsigned int i, unsigned int end, bool streaming);
 int emu_home_device(struct emu_device *d);
 long emu_migrate(uintptr_t start, uintptr_t end, int target);
@@ -202,15 +210,19 @@ void emu_discards_forget(void); /* in a forked child */
 int emu_handlers_start(void);
 void emu_handlers_stop(void);
 void emu_handlers_forget(void); /* in a forked child */
-void emu_queue_fault(int device, const struct uffd_msg *msg); /* device -1: the client's */
+/* Device -1: the client's. @seen: emu_homes(), or emu_moves() of a device's, as it was read. */
+void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen);
 void emu_kick(void);
 
 /* fault_cpu.c, fault_device.c: one fault, from message to wake-up. */
 void emu_dwell(const struct hmm_block *b); /* hold ping-pong back; no lock held */
 void emu_untrack_all(void); /* everything is home, and nothing goes out again */
-void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes); /* emu_homes() as it was read */
+void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes);
 uint8_t emu_homes(uintptr_t addr);
-void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg);
+uint8_t emu_moves(uintptr_t addr);
+void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t moves);
+/* Has a page of the block changed its owner, or begun to, after @since? */
+bool emu_changed_since(uintptr_t addr, uint64_t since);
 
 /* private_file.c: make a writable private file mapping anonymous. 0 or -errno. */
 int emu_make_anonymous(const struct os_vma *vma);

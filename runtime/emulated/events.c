@@ -39,6 +39,8 @@ static void drop_pages(struct hmm_block *b, unsigned int i, unsigned int end, bo
 		emu_frames_free(b, dev, i, end);
 	}
 	emu_drop_staged(b, i, end);
+	if (hmm_block_resident(b))
+		emu_changing(b);
 	for (unsigned int p = i; p < end; p++)
 		hmm_block_set_owner(b, p, HMM_OWNER_SYSTEM);
 	hmm_bits_clear_range(&b->pinned, i, end);
@@ -68,7 +70,7 @@ bool emu_events_read(void)
 	if (n_pending == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
 		return false;
 	if (m.event == UFFD_EVENT_PAGEFAULT)
-		emu_queue_fault(-1, &m);
+		emu_queue_fault(-1, &m, emu_homes(m.arg.pagefault.address));
 	else if (!emu_take_announced(&m))
 		pending[n_pending++] = m;
 	return true;

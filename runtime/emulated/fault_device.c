@@ -81,7 +81,11 @@ static bool is_readable(uintptr_t addr)
 	return !os_vma_find(addr, &v) && v.start <= addr && v.read;
 }
 
-static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr)
+/*
+ * As is_over() in fault_cpu.c: once the page has been here the message is served, also when the
+ * rest of its window is not.
+ */
+static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr, uint8_t moves)
 {
 	struct hmm_block *b = hmm_block_get(&emu.table, addr);
 	unsigned int i = hmm_block_index(addr), pages = window_in(v, addr);
@@ -95,7 +99,11 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 	if (pages > d->capacity)
 		pages = (unsigned int)d->capacity;
 	for (;;) {
-		err = emu_block_out(b, d, i, i + pages, false);
+		err = emu_block_out(b, d, i, i + pages, false, &moves);
+		if (__atomic_load_n(&b->moves[i], __ATOMIC_ACQUIRE) != moves) {
+			err = 0;
+			break;
+		}
 		if (err == -EFAULT && pages > 1) {
 			pages = 1; /* what lies around it was unmapped just now */
 			until = os_now_ns() + BUSY_NS;
@@ -110,7 +118,8 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 		pages = 1;
 		os_sleep_ns(1000000);
 	}
-	if (!err && !hmm_block_owner(b, i) && hmm_bits_test(&b->kernel_used, i))
+	if (!err && __atomic_load_n(&b->moves[i], __ATOMIC_ACQUIRE) == moves && !hmm_block_owner(b, i) &&
+	    hmm_bits_test(&b->kernel_used, i))
 		return -EBUSY;
 	if (!err) {
 		atomic_fetch_add(&d->proc.served_pages, pages);
@@ -120,7 +129,8 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 }
 
 /* Why a device access cannot be, or NULL. Serves it when it can. */
-static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, bool protected)
+static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, bool protected,
+			   uint8_t moves)
 {
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
 	struct os_vma v;
@@ -147,7 +157,7 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 	else if (v.kind == OS_VMA_FILE_PRIVATE && (err = emu_make_anonymous(&v)))
 		;
 	else
-		err = migrate_in(d, &v, addr);
+		err = migrate_in(d, &v, addr, moves);
 	if (err == -EBUSY)
 		return "the page is pinned";
 	if (err == -ENOMEM)
@@ -172,7 +182,21 @@ static bool asked_before(struct emu_device *d, uintptr_t addr, uint32_t tid)
 	return before;
 }
 
-void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg)
+uint8_t emu_moves(uintptr_t addr)
+{
+	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+
+	return b ? __atomic_load_n(&b->moves[hmm_block_index(addr)], __ATOMIC_ACQUIRE) : 0;
+}
+
+bool emu_changed_since(uintptr_t addr, uint64_t since)
+{
+	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+
+	return b && __atomic_load_n(&b->changing_at, __ATOMIC_ACQUIRE) >= since;
+}
+
+void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t moves)
 {
 	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
 	uint64_t flags = msg->arg.pagefault.flags;
@@ -181,13 +205,13 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg)
 
 	if (atomic_load(&emu.hold)) { /* served when the fork is over */
 		os_sleep_ns(20000);
-		emu_queue_fault((int)d->index, msg);
+		emu_queue_fault((int)d->index, msg, moves);
 		return;
 	}
 	/* Before it is served: whoever is woken may look at the counters. */
 	emu_count(d, EMU_DEVICE_FAULTS, 1);
 	atomic_fetch_add(&d->proc.served, 1);
-	why = resolve(d, addr, write, flags & UFFD_PAGEFAULT_FLAG_WP);
+	why = resolve(d, addr, write, flags & UFFD_PAGEFAULT_FLAG_WP, moves);
 	if (!why)
 		return;
 	emu_count(d, EMU_DEVICE_FAULTS, -1ull);

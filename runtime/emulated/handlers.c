@@ -26,7 +26,7 @@ static struct {
 	unsigned int head, tail;
 	struct {
 		int device;
-		uint8_t homes; /* of a CPU's page, when the message was read */
+		uint8_t seen;
 		struct uffd_msg msg;
 	} entry[QUEUE_SIZE];
 } queue;
@@ -43,7 +43,7 @@ void emu_kick(void)
 	os_write(kick_fd, &one, sizeof(one));
 }
 
-void emu_queue_fault(int device, const struct uffd_msg *msg)
+void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen)
 {
 	bool full, first;
 
@@ -52,7 +52,7 @@ void emu_queue_fault(int device, const struct uffd_msg *msg)
 	first = queue.tail == queue.head;
 	if (!full) {
 		queue.entry[queue.tail % QUEUE_SIZE].device = device;
-		queue.entry[queue.tail % QUEUE_SIZE].homes = emu_homes(msg->arg.pagefault.address);
+		queue.entry[queue.tail % QUEUE_SIZE].seen = seen;
 		queue.entry[queue.tail % QUEUE_SIZE].msg = *msg;
 		queue.tail++;
 	}
@@ -64,12 +64,12 @@ void emu_queue_fault(int device, const struct uffd_msg *msg)
 		emu_kick(); /* else who reads serves it, on the CPU that waits for it */
 }
 
-static void serve(int device, const struct uffd_msg *m, uint8_t homes)
+static void serve(int device, const struct uffd_msg *m, uint8_t seen)
 {
 	if (device < 0)
-		emu_cpu_fault(m, homes);
+		emu_cpu_fault(m, seen);
 	else
-		emu_device_fault(&emu.device[device], m);
+		emu_device_fault(&emu.device[device], m, seen);
 }
 
 static void serve_queue(void)
@@ -81,7 +81,7 @@ static void serve_queue(void)
 	os_mutex_unlock(&queue.lock);
 	while (left--) {
 		struct uffd_msg m;
-		uint8_t homes;
+		uint8_t seen;
 		int device;
 
 		os_mutex_lock(&queue.lock);
@@ -90,21 +90,34 @@ static void serve_queue(void)
 			return;
 		}
 		device = queue.entry[queue.head % QUEUE_SIZE].device;
-		homes = queue.entry[queue.head % QUEUE_SIZE].homes;
+		seen = queue.entry[queue.head % QUEUE_SIZE].seen;
 		m = queue.entry[queue.head % QUEUE_SIZE].msg;
 		queue.head++;
 		os_mutex_unlock(&queue.lock);
-		serve(device, &m, homes);
+		serve(device, &m, seen);
 	}
 }
 
+/*
+ * Another thread's fault on the page can be served while we read, and the page can have left again
+ * before we count its moves. Then whoever still waits faults once more.
+ */
 static void serve_device(struct emu_device *d)
 {
 	struct uffd_msg m = { 0 };
+	uint64_t before = os_now_ns();
+	uintptr_t addr;
+	uint8_t moves;
 
-	if (emu_device_up(d) && os_read(d->uffd, &m, sizeof(m)) == sizeof(m) &&
-	    m.event == UFFD_EVENT_PAGEFAULT)
-		serve((int)d->index, &m, 0);
+	if (!emu_device_up(d) || os_read(d->uffd, &m, sizeof(m)) != sizeof(m) ||
+	    m.event != UFFD_EVENT_PAGEFAULT)
+		return;
+	addr = m.arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
+	moves = emu_moves(addr);
+	if (emu_changed_since(addr, before))
+		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+	else
+		serve((int)d->index, &m, moves);
 }
 
 struct wait {

@@ -40,7 +40,7 @@ static void unlock_mirror(bool exclusive)
 
 /* One try. Frames are promised before the block is locked: eviction locks blocks. */
 static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
-		   bool exclusive, bool streaming)
+		   bool exclusive, bool streaming, const uint8_t *moves)
 {
 	unsigned int reserved = 0, used = 0, need;
 	int err = 0;
@@ -68,6 +68,8 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 	}
 	if (atomic_load(&emu.hold))
 		err = EMU_NO_ROOM; /* a fork is under way */
+	else if (moves && b->moves[i] != *moves)
+		err = 0;
 	else if (!emu_device_up(d))
 		err = -ENODEV;
 	else
@@ -80,14 +82,14 @@ out:
 }
 
 int emu_block_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
-		  bool streaming)
+		  bool streaming, const uint8_t *moves)
 {
 	uint64_t until = os_now_ns() + ROOM_NS;
 	bool exclusive = false;
 	int err;
 
 	for (;;) {
-		err = try_out(b, d, i, end, exclusive, streaming);
+		err = try_out(b, d, i, end, exclusive, streaming, moves);
 		if (err == EMU_EXCLUSIVE)
 			exclusive = true;
 		else if (err == EMU_DRAIN)
@@ -238,7 +240,7 @@ static long block_to_device(void *arg)
 	if (!b)
 		return -ENOMEM;
 	for (;;) {
-		int err = emu_block_out(b, a->device, i, end, a->streaming);
+		int err = emu_block_out(b, a->device, i, end, a->streaming, NULL);
 
 		/*
 		 * A fork says nothing about room, and may take long on a busy machine. (A handler

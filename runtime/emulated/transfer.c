@@ -64,6 +64,7 @@ static void mark_read_only(struct hmm_block *b, unsigned int i, unsigned int end
 static void arrived(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		    unsigned int *used)
 {
+	emu_changing(b);
 	for (unsigned int p = i; p < end; p++) {
 		if (!hmm_bits_test(&b->dev[d->index].frames, p)) {
 			hmm_bits_set(&b->dev[d->index].frames, p);
@@ -271,6 +272,7 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	}
 	if (punch)
 		emu_frames_free(b, d, i, end);
+	emu_changing(b);
 	err = fill(b, i, end, src, i, move, &stop);
 	if (stop < end && punch)
 		restore(b, d, stop, end);
