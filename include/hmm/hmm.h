@@ -58,8 +58,8 @@ struct hmm_open_opts {
  * more than 8 devices, capacity not a multiple of 2 MiB), -E2BIG (non-zero bytes
  * in fields that this library does not know), -ENODEV (the backend asked for is
  * not there), -ENOENT (no hmm-engine binary), -EPROTO (hmm-engine speaks another
- * protocol version), -EPERM or -ENOSYS (userfaultfd refused, e.g. by seccomp),
- * -ENOMEM, -EMFILE.
+ * protocol version), -EOPNOTSUPP (HMM_MIGRATE asks for what the backend cannot keep),
+ * -EPERM or -ENOSYS (userfaultfd refused, e.g. by seccomp), -ENOMEM, -EMFILE.
  * Blocks while engines start. Inverse: hmm_close().
  */
 int hmm_open(struct hmm **out, const struct hmm_open_opts *opts);
@@ -117,7 +117,8 @@ int hmm_stats(struct hmm *h, int device, struct hmm_stats *stats);
  *
  * Never-touched pages become zero-filled device pages; HMM_SYSTEM leaves them
  * alone, uncounted. A pinned page stays where it is and is not an error. Busy
- * pages are retried for up to 100 ms.
+ * pages are retried for up to 100 ms. What was advised not to migrate is left out; with
+ * HMM_MIGRATE=off (see hmm(7)) nothing goes to a device, and the count is 0.
  *
  * Return: how many pages of the range are on the target, or -EINVAL (zero or
  * wrapping length, unknown flag or target), -EFAULT (a page is unmapped or, when the
@@ -162,6 +163,41 @@ struct hmm_page_status {
  */
 int hmm_query(struct hmm *h, const void *addr, size_t length,
 	      struct hmm_page_status *status);
+
+/* Advice for hmm_advise(); docs/man/hmm_advise.3 tells what each backend does about it. */
+#define HMM_ADVICE_PREFERRED         1  /* target: where the pages should be */
+#define HMM_ADVICE_NOT_PREFERRED     2
+#define HMM_ADVICE_READ_MOSTLY       3  /* copies of clean pages may be on devices, too */
+#define HMM_ADVICE_NOT_READ_MOSTLY   4
+#define HMM_ADVICE_ACCESSED_BY       5  /* target: a device that should not have to fault */
+#define HMM_ADVICE_NOT_ACCESSED_BY   6
+#define HMM_ADVICE_NORMAL            7  /* takes back the next two */
+#define HMM_ADVICE_SEQUENTIAL        8  /* a fault brings all that follows, up to 2 MiB */
+#define HMM_ADVICE_RANDOM            9  /* a fault brings one page */
+#define HMM_ADVICE_EVICT_FIRST      10  /* goes home first when a device is full */
+#define HMM_ADVICE_NOT_EVICT_FIRST  11
+#define HMM_ADVICE_NO_MIGRATE       12  /* stays in system memory; what is not there comes home */
+#define HMM_ADVICE_MAY_MIGRATE      13
+
+/**
+ * hmm_advise() - tell how a range will be used.
+ * @addr, @length: bytes; widened to whole pages, all of them mapped.
+ * @advice: HMM_ADVICE_*.
+ * @target: for PREFERRED as hmm_migrate() takes it, for (NOT_)ACCESSED_BY a device index; else
+ *          ignored.
+ *
+ * Advice holds for addresses, whatever is mapped there later, until its opposite is given or the
+ * last handle is closed; a forked child starts without any. No advice changes what is in memory.
+ * With NO_MIGRATE hmm_migrate() to a device leaves the pages out, uncounted; a device that faults
+ * on a private page of it gets no access (emulated), or takes it none the less (drm).
+ *
+ * Return: 0, or -EINVAL (zero or wrapping length, unknown advice or target), -EFAULT (a page is
+ * unmapped), -ENODEV (ACCESSED_BY a device that is gone), -ENOMEM, -EPERM (forked child). With
+ * NO_MIGRATE and ACCESSED_BY the advice is kept also when pages could not be brought home
+ * (-ENOMEM), or a shared mapping not be mapped (an errno of opening its file).
+ * Blocks while pages come home. Inverse: the advice's opposite.
+ */
+int hmm_advise(struct hmm *h, void *addr, size_t length, int advice, int target);
 
 /**
  * hmm_device_read() - load from a range as the device would, through the

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* The public functions: arguments are checked here, once, for every backend. */
+#include "api/range.h"
+#include "core/advice.h"
 #include "core/async.h"
 #include "core/block.h"
 #include "core/process.h"
 #include "os/arena.h"
+#include "os/enter.h"
 #include "os/log.h"
 
 #include <errno.h>
@@ -15,8 +18,7 @@
 #define STRINGIFY_(x) #x
 #define STRINGIFY(x) STRINGIFY_(x)
 
-/* Widen to whole pages. -EINVAL: empty, or it wraps. */
-static int widen(const void *addr, size_t length, uintptr_t *start, uintptr_t *end)
+int hmm_range_widen(const void *addr, size_t length, uintptr_t *start, uintptr_t *end)
 {
 	uintptr_t a = (uintptr_t)addr;
 
@@ -34,7 +36,7 @@ static bool is_node(int target)
 	       numa_bitmask_isbitset(numa_all_nodes_ptr, (unsigned int)(HMM_NUMA_NODE(0) - target));
 }
 
-static bool is_target(const struct hmm_backend_ops *ops, int target)
+bool hmm_is_target(const struct hmm_backend_ops *ops, int target)
 {
 	if (target >= 0)
 		return (unsigned int)target < ops->device_count();
@@ -79,10 +81,44 @@ static long to_node(uintptr_t start, uintptr_t end, int node)
 	return on;
 }
 
+struct preferred_args {
+	uintptr_t at, end;
+	int target; /* HMM_SYSTEM: of no node */
+};
+
+/* What is preferred at @at, and how far. */
+static long preferred_on_stack(void *arg)
+{
+	struct preferred_args *p = arg;
+	uintptr_t end;
+	struct hmm_advice a = hmm_advice_at(p->at, &end);
+
+	if (end < p->end)
+		p->end = end;
+	p->target = a.has_preferred && a.preferred < HMM_SYSTEM ? a.preferred : HMM_SYSTEM;
+	return 0;
+}
+
+/* Pages of the system to the nodes that they were advised to prefer; as far as that goes. */
+static void to_preferred_nodes(uintptr_t start, uintptr_t end)
+{
+	while (start < end) {
+		struct preferred_args p = { start, end, HMM_SYSTEM };
+
+		if (os_enter(preferred_on_stack, &p, sizeof(p)))
+			return;
+		if (p.target != HMM_SYSTEM)
+			to_node(start, p.end, HMM_NUMA_NODE(0) - p.target);
+		start = p.end;
+	}
+}
+
 static long migrate(const struct hmm_backend_ops *ops, uintptr_t start, uintptr_t end, int target)
 {
 	long n = ops->migrate(start, end, target >= 0 ? target : HMM_SYSTEM);
 
+	if (n >= 0 && target == HMM_SYSTEM)
+		to_preferred_nodes(start, end);
 	if (n < 0 || target >= HMM_SYSTEM)
 		return n;
 	return to_node(start, end, HMM_NUMA_NODE(0) - target);
@@ -98,10 +134,10 @@ HMM_EXPORT long hmm_migrate(struct hmm *h, void *addr, size_t length, int target
 	ops = hmm_backend_of(h, &err);
 	if (!ops)
 		return err;
-	err = widen(addr, length, &start, &end);
+	err = hmm_range_widen(addr, length, &start, &end);
 	if (err)
 		return err;
-	if (flags || !is_target(ops, target))
+	if (flags || !hmm_is_target(ops, target))
 		return -EINVAL;
 	return migrate(ops, start, end, target);
 }
@@ -121,10 +157,10 @@ HMM_EXPORT int hmm_migrate_async(struct hmm *h, void *addr, size_t length, int t
 	ops = hmm_backend_of(h, &err);
 	if (!ops)
 		return err;
-	err = widen(addr, length, &start, &end);
+	err = hmm_range_widen(addr, length, &start, &end);
 	if (err)
 		return err;
-	if (flags || !fence_fd || !is_target(ops, target))
+	if (flags || !fence_fd || !hmm_is_target(ops, target))
 		return -EINVAL;
 	return hmm_async_submit(migrate_later, start, end, target, fence_fd);
 }
@@ -156,7 +192,7 @@ HMM_EXPORT int hmm_query(struct hmm *h, const void *addr, size_t length,
 	ops = hmm_backend_of(h, &err);
 	if (!ops)
 		return err;
-	err = widen(addr, length, &start, &end);
+	err = hmm_range_widen(addr, length, &start, &end);
 	if (err)
 		return err;
 	if (!status)

@@ -54,6 +54,29 @@ static int number_from_env(const char *name, uint64_t *value)
 	return 0;
 }
 
+/* HMM_MIGRATE: what may move pages to a device. */
+static int read_policy(enum hmm_policy *policy)
+{
+	static const char *const names[] = {
+		[HMM_POLICY_FAULT] = "fault",
+		[HMM_POLICY_EXPLICIT] = "explicit",
+		[HMM_POLICY_OFF] = "off",
+	};
+	const char *text = getenv("HMM_MIGRATE");
+
+	*policy = HMM_POLICY_FAULT;
+	if (!text || !*text)
+		return 0;
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (strcmp(text, names[i]))
+			continue;
+		*policy = (enum hmm_policy)i;
+		return 0;
+	}
+	hmm_log(HMM_LOG_ERROR, "HMM_MIGRATE=%s is not off, explicit or fault", text);
+	return -EINVAL;
+}
+
 static int configure(struct hmm_config *c, const struct hmm_open_opts *o)
 {
 	uint64_t devices = o->devices, bytes = o->device_bytes;
@@ -74,10 +97,11 @@ static int configure(struct hmm_config *c, const struct hmm_open_opts *o)
 			(unsigned long)devices, (unsigned long)bytes, HMM_MAX_DEVICES);
 		return -EINVAL;
 	}
-	*c = (struct hmm_config){ (unsigned int)devices, bytes, o->flags & HMM_OPEN_NO_MOVE };
+	*c = (struct hmm_config){ (unsigned int)devices, bytes, o->flags & HMM_OPEN_NO_MOVE,
+				  HMM_POLICY_FAULT };
 	if (getenv("HMM_EMULATED_NO_MOVE"))
 		c->no_move = true;
-	return 0;
+	return read_policy(&c->policy);
 }
 
 HMM_EXPORT int hmm_open(struct hmm **out, const struct hmm_open_opts *opts)

@@ -11,10 +11,17 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+enum hmm_policy {
+	HMM_POLICY_FAULT,    /* a device's touch migrates */
+	HMM_POLICY_EXPLICIT, /* only hmm_migrate() does */
+	HMM_POLICY_OFF,      /* nothing goes to a device */
+};
+
 struct hmm_config {
 	unsigned int devices;
 	uint64_t device_bytes;
 	bool no_move;
+	enum hmm_policy policy;
 };
 
 struct hmm_backend_ops {
@@ -37,6 +44,12 @@ struct hmm_backend_ops {
 	/* As hmm_migrate(), for device targets and HMM_SYSTEM. Blocks. Never called
 	 * with a runtime lock held; runs on the caller's stack. */
 	long (*migrate)(uintptr_t start, uintptr_t end, int target);
+
+	/*
+	 * Advice was given, and core/advice.h tells of it; what goes beyond is done here. NULL:
+	 * nothing. Called as migrate(). 0 or -errno.
+	 */
+	int (*advised)(uintptr_t start, uintptr_t end, int advice, int target);
 
 	/* Fills location, flags of one page each; node is the core's. */
 	int (*query)(uintptr_t start, uintptr_t end, struct hmm_page_status *status);

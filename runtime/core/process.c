@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "core/process.h"
+#include "core/advice.h"
 #include "core/filemap.h"
 #include "os/arena.h"
 #include "os/enter.h"
@@ -43,6 +44,7 @@ static void in_child(void)
 		process.ops->forget();
 		hmm_async_forget();
 		hmm_filemap_forget();
+		hmm_advice_forget();
 		os_arena_forget();
 		os_enter_forget();
 	}
@@ -149,6 +151,7 @@ void hmm_process_close(struct hmm *h)
 		hmm_stats_report(process.ops);
 		process.ops->stop();
 		process.ops = NULL;
+		hmm_advice_clear();
 	}
 	os_free(h, sizeof(*h));
 	pthread_mutex_unlock(&process.lock);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* The backend "drm": start, stop, and the table of what it does. */
 #include "drm/hdrm.h"
+#include "core/advice.h"
 #include "core/block.h"
 #include "os/arena.h"
+#include "os/enter.h"
 #include "os/log.h"
 #include "os/maps.h"
 #include "os/sys.h"
@@ -70,7 +72,10 @@ static int start(const struct hmm_config *config)
 {
 	int err;
 
-	(void)config;
+	if (config->policy != HMM_POLICY_FAULT) {
+		hmm_log(HMM_LOG_ERROR, "HMM_MIGRATE: with the kernel driver device faults migrate");
+		return -EOPNOTSUPP;
+	}
 	hdrm = (struct hdrm){ .kick = -1, .node = hdrm_node_open() };
 	if (hdrm.node < 0) {
 		err = hdrm.node;
@@ -147,13 +152,50 @@ static void stats(unsigned int device, struct hmm_stats *s)
 	s->resident_pages = resident(device) >> HMM_PAGE_SHIFT;
 }
 
+struct allowed_args {
+	uintptr_t at, end;
+	bool allowed;
+};
+
+/* May what is at @at migrate, and how far does that hold? */
+static long allowed_on_stack(void *arg)
+{
+	struct allowed_args *a = arg;
+	uintptr_t end;
+
+	a->allowed = !hmm_advice_at(a->at, &end).no_migrate;
+	if (end < a->end)
+		a->end = end;
+	return 0;
+}
+
+/* What was advised not to migrate is left out. */
+static long migrate_allowed(uintptr_t start, uintptr_t end, int target)
+{
+	long on = 0;
+
+	while (start < end) {
+		struct allowed_args a = { start, end, true };
+		long n = os_enter(allowed_on_stack, &a, sizeof(a));
+
+		if (!n && a.allowed)
+			n = hdrm_migrate(start, a.end, target);
+		if (n < 0)
+			return n;
+		on += n;
+		start = a.end;
+	}
+	return on;
+}
+
 static long migrate(uintptr_t start, uintptr_t end, int target)
 {
 	if (target >= 0 && !hmm_proc_up(&hdrm.device[target].proc))
 		return -ENODEV;
 	if (target >= 0 && os_arena_contains(start, end))
 		return -EOPNOTSUPP;
-	return hdrm_migrate(start, end, target);
+	return target >= 0 ? migrate_allowed(start, end, target) :
+			     hdrm_migrate(start, end, target);
 }
 
 static uint32_t flags(uint32_t from)

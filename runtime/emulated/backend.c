@@ -110,6 +110,7 @@ static int start(const struct hmm_config *c)
 	memset(&emu, 0, sizeof(emu));
 	emu.client = -1;
 	emu.test_skip = skipped_fences();
+	emu.policy = c->policy;
 	os_self_init();
 	emu_kernel_used_init();
 	err = hmm_table_init(&emu.table);
@@ -298,6 +299,7 @@ const struct hmm_backend_ops hmm_emulated_ops = {
 	.device_info = device_info,
 	.stats = stats,
 	.migrate = migrate,
+	.advised = emu_advised,
 	.query = emu_query,
 	.device_io = emu_device_io,
 	.connect = connect_engine,

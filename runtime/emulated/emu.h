@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "core/advice.h"
 #include "core/backend.h"
 #include "core/block.h"
 #include "core/window.h"
@@ -58,6 +59,7 @@ enum emu_stat {
 struct emu {
 	bool running;
 	bool move;           /* UFFDIO_MOVE, else write-protect and copy */
+	enum hmm_policy policy;
 	bool user_only;      /* kernel accesses to migrated pages fail */
 	int client;          /* userfaultfd of migratable memory and of staging, with events */
 	struct os_rwlock mirror;
@@ -170,6 +172,15 @@ int emu_check_range(uintptr_t start, uintptr_t end);
 int emu_check_mapped(uintptr_t start, uintptr_t end);
 /* How many bytes from @addr, at most @length, their mappings allow to read, or to write. */
 size_t emu_accessible(uintptr_t addr, size_t length, bool write);
+
+/* advice.c */
+/* Must the page stay in the system, whatever a device's fault wants? */
+bool emu_is_kept(uintptr_t addr);
+/* Pages to bring along with a fault. @place: a device, or HMM_SYSTEM. Locking: leaves. */
+unsigned int emu_window(struct hmm_window *w, uintptr_t addr, int place, unsigned int first);
+/* Evict pages that were advised to go first; 0 (some went), EMU_NO_ROOM, or as emu_reserve(). */
+int emu_evict_advised(struct emu_device *d);
+int emu_advised(uintptr_t start, uintptr_t end, int advice, int target);
 
 /* query.c: one entry a page. 0 or -errno. */
 int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);

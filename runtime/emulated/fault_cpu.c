@@ -87,9 +87,7 @@ static int bring_home(struct hmm_block *b, uintptr_t addr)
 	struct emu_device *d = &emu.device[b->owner[hmm_block_index(addr)] - 1];
 	unsigned int i = hmm_block_index(addr), pages;
 
-	os_mutex_lock(&emu.window_lock);
-	pages = hmm_window_pages(&emu.cpu_window, addr, FIRST_WINDOW);
-	os_mutex_unlock(&emu.window_lock);
+	pages = emu_window(&emu.cpu_window, addr, HMM_SYSTEM, FIRST_WINDOW);
 	emu_count(d, EMU_CPU_FAULTS, 1);
 	return emu_to_system(b, d, i, i + pages, false);
 }

@@ -62,13 +62,10 @@ static bool allow_writes(struct emu_device *d, struct hmm_block *b, uintptr_t ad
 }
 
 /* The window's pages, as far as their mapping goes. */
-static unsigned int window_in(const struct os_vma *v, uintptr_t addr)
+static unsigned int window_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr)
 {
-	unsigned int pages;
+	unsigned int pages = emu_window(&emu.device_window, addr, (int)d->index, FIRST_WINDOW);
 
-	os_mutex_lock(&emu.window_lock);
-	pages = hmm_window_pages(&emu.device_window, addr, FIRST_WINDOW);
-	os_mutex_unlock(&emu.window_lock);
 	if (addr + pages * HMM_PAGE_BYTES > v->end)
 		pages = (unsigned int)((v->end - addr) >> HMM_PAGE_SHIFT);
 	return pages;
@@ -88,7 +85,7 @@ static bool is_readable(uintptr_t addr)
 static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr, uint8_t moves)
 {
 	struct hmm_block *b = hmm_block_get(&emu.table, addr);
-	unsigned int i = hmm_block_index(addr), pages = window_in(v, addr);
+	unsigned int i = hmm_block_index(addr), pages = window_in(d, v, addr);
 	uint64_t until = os_now_ns() + BUSY_NS;
 	int err;
 
@@ -156,6 +153,8 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 		err = emu_copy_read_only(d, &v, addr);
 	else if (v.kind == OS_VMA_FILE_PRIVATE && (err = emu_make_anonymous(&v)))
 		;
+	else if (emu_is_kept(addr))
+		return "HMM_MIGRATE, or its advice, keeps the page in system memory";
 	else
 		err = migrate_in(d, &v, addr, moves);
 	if (err == -EBUSY)

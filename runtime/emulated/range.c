@@ -38,6 +38,29 @@ static void unlock_mirror(bool exclusive)
 		os_read_unlock(&emu.mirror);
 }
 
+/*
+ * What was advised not to migrate stays; hmm_advise() said so before it locks the block to bring
+ * such pages home. Locking: as emu_to_device().
+ */
+static int allowed_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		       bool exclusive, bool streaming, unsigned int *used)
+{
+	uintptr_t at = hmm_block_addr(b, i), last = hmm_block_addr(b, end), stop;
+	int err = 0;
+
+	for (; !err && at < last; at = stop) {
+		bool kept = hmm_advice_at(at, &stop).no_migrate;
+
+		if (stop > last)
+			stop = last;
+		i = (unsigned int)((at - b->start) >> HMM_PAGE_SHIFT);
+		end = (unsigned int)((stop - b->start) >> HMM_PAGE_SHIFT);
+		if (!kept)
+			err = emu_to_device(b, d, i, end, exclusive, streaming, used);
+	}
+	return err;
+}
+
 /* One try. Frames are promised before the block is locked: eviction locks blocks. */
 static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		   bool exclusive, bool streaming, const uint8_t *moves)
@@ -73,7 +96,7 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 	else if (!emu_device_up(d))
 		err = -ENODEV;
 	else
-		err = emu_to_device(b, d, i, end, exclusive, streaming, &used);
+		err = allowed_out(b, d, i, end, exclusive, streaming, &used);
 	os_mutex_unlock(&b->lock);
 out:
 	emu_unreserve(d, reserved - used);
@@ -319,7 +342,7 @@ long emu_migrate(uintptr_t start, uintptr_t end, int target)
 	if (a.device && !emu_device_up(a.device))
 		return -ENODEV;
 	n = os_enter(check_on_stack, &a, sizeof(a));
-	if (n < 0)
+	if (n < 0 || (a.device && emu.policy == HMM_POLICY_OFF))
 		return n;
 	for (; start < end; start = a.end) {
 		a.start = start;

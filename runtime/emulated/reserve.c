@@ -58,6 +58,20 @@ static int evict(struct hmm_block *b, struct emu_device *d)
 	return before == after ? EMU_NO_ROOM : 0;
 }
 
+/* The oldest, but blocks with pages that prefer this device only when there is no other. */
+static struct hmm_block *victim(struct emu_device *d)
+{
+	struct hmm_block *b;
+
+	for (unsigned int skip = 0; (b = hmm_lru_victim(&emu.table, d->index, false, skip));
+	     skip++) {
+		if (!hmm_advice_prefers(b->start, b->start + HMM_BLOCK_BYTES, (int)d->index))
+			return b;
+		os_mutex_unlock(&b->lock);
+	}
+	return hmm_lru_victim(&emu.table, d->index, false, 0);
+}
+
 int emu_reserve(struct emu_device *d, unsigned int pages)
 {
 	if (pages > d->capacity)
@@ -69,12 +83,13 @@ int emu_reserve(struct emu_device *d, unsigned int pages)
 		if (b) {
 			free_recycled(b, d);
 		} else {
-			b = hmm_lru_victim(&emu.table, d->index, false, 0);
-			if (!b)
-				return EMU_NO_ROOM;
-			err = evict(b, d);
+			err = emu_evict_advised(d);
+			b = err == EMU_NO_ROOM ? victim(d) : NULL;
+			if (b)
+				err = evict(b, d);
 		}
-		os_mutex_unlock(&b->lock);
+		if (b)
+			os_mutex_unlock(&b->lock);
 		if (err)
 			return err;
 	}

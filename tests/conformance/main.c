@@ -131,6 +131,8 @@ int main(int argc, char **argv)
 	CU_initialize_registry();
 	add_open_suite();
 	add_query_suite();
+	add_advice_suite();
+	add_policy_suite();
 	add_pinned_suite();
 	add_async_suite();
 	add_output_suite();
