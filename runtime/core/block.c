@@ -133,7 +133,7 @@ void hmm_block_set_owner(struct hmm_block *b, unsigned int i, uint8_t owner)
 	if (owner)
 		add(&b->dev[owner - 1].resident, 1);
 	else
-		b->homes[i]++;
+		__atomic_store_n(&b->homes[i], (uint8_t)(b->homes[i] + 1), __ATOMIC_RELAXED);
 	__atomic_store_n(&b->moves[i], (uint8_t)(b->moves[i] + 1), __ATOMIC_RELEASE);
 	__atomic_store_n(&b->owner[i], owner, __ATOMIC_RELAXED);
 }
