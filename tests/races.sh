@@ -12,7 +12,7 @@ for suite in api conformance; do
 	for algorithm in move wp; do
 		before=$(find "$logs" -type f | wc -l)
 		TSAN_OPTIONS="die_after_fork=0 log_path=$logs/$suite-$algorithm" \
-			timeout 180 "$build/bin/$suite" --backend emulated --algorithm $algorithm \
+			timeout 500 "$build/bin/$suite" --backend emulated --algorithm $algorithm \
 			>"$logs.out" 2>&1 || true
 		ran=$(awk '$1 == "tests" { print $3 }' "$logs.out")
 		rm -f "$logs.out"
