@@ -20,19 +20,22 @@ struct batch {
 };
 
 /*
- * Collecting splits huge pages, and a huge page that two collect at once fails to split: each sees
- * the other's reference. It is left mapped page by page, and not every kernel moves that.
- * Locking: inside the client's mmap_lock, outside client->lock.
+ * Collecting splits huge pages. One that another is splitting is passed over, and some 6.12 then
+ * keep a reference to it for good: it never splits, is mapped page by page, and they do not move
+ * that. So ours go one at a time. Locking: inside the client's mmap_lock, outside client->lock.
  */
 static DEFINE_MUTEX(collect_lock);
 
 static int collect(struct migrate_vma *args)
 {
+	bool alone = !(hmmdrm_skip_fence & HMMDRM_SKIP_COLLECT);
 	int err;
 
-	mutex_lock(&collect_lock);
+	if (alone)
+		mutex_lock(&collect_lock);
 	err = migrate_vma_setup(args);
-	mutex_unlock(&collect_lock);
+	if (alone)
+		mutex_unlock(&collect_lock);
 	return err;
 }
 

@@ -205,6 +205,7 @@ extern const int hmmdrm_nr_ioctls;
 #define HMMDRM_SKIP_PROTECT 1u
 #define HMMDRM_SKIP_REVOKE 2u
 #define HMMDRM_SKIP_UPTODATE 4u
+#define HMMDRM_SKIP_COLLECT 8u
 #define HMMDRM_SKIP_SEQUENCE 16u
 #define HMMDRM_SKIP_UNMAP 32u
 #ifdef HMMDRM_SELFTEST

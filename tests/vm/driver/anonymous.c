@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
-/* Anonymous pages on a device of the driver: life, death, and what a process does meanwhile. */
-#include "engine.h"
+/*
+ * Anonymous pages on a device of the driver: life, death, and what a process does meanwhile.
+ *
+ *   anonymous [huge]	huge pages only
+ */
+#include "anonymous.h"
 
-#include <CUnit/Basic.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,7 +18,7 @@
 
 #define DEVICE_BYTES (16 * MIB) /* as the module is loaded */
 
-static bool all(const char *p, size_t n, int value)
+bool all(const char *p, size_t n, int value)
 {
 	for (size_t i = 0; i < n; i++)
 		if (p[i] != (char)value)
@@ -85,47 +88,6 @@ static void many_pages(void)
 	CU_ASSERT_EQUAL(migrate(p, 4 * MIB, 0), 1024);
 	CU_ASSERT(all(p, 4 * MIB, 0));
 	munmap(p, 4 * MIB);
-	CU_ASSERT_EQUAL(resident(0), 0);
-}
-
-/* Huge pages are split for the device; one that nobody has written is a hole. */
-static void huge_pages(void)
-{
-	size_t huge = 2 * MIB;
-	char *map = map_anonymous(4 * huge);
-	char *p = (char *)(((uintptr_t)map + huge - 1) & ~(huge - 1));
-	uint64_t value = 0;
-	struct engine e;
-	int pid, status;
-
-	CU_ASSERT_EQUAL(madvise(p, 3 * huge, MADV_HUGEPAGE), 0);
-	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, 3 * huge), 0);
-	memset(p, 8, huge);
-	CU_ASSERT(all(p + huge, huge, 0));
-	/* One page of the middle, then all of it, and what was only read. */
-	CU_ASSERT_EQUAL(migrate(p + MIB, PAGE, 0), 1);
-	CU_ASSERT_EQUAL(where(p + MIB - PAGE), DRM_HMM_SYSTEM);
-	CU_ASSERT_EQUAL(migrate(p, 2 * huge, 0), 1024);
-	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + huge - 1, 1, &value), 0);
-	CU_ASSERT_EQUAL(value, 8);
-	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + huge, 1, &value), 0);
-	CU_ASSERT_EQUAL(value, 0);
-	/* The device touches one itself; the other process has its own. */
-	memset(p + 2 * huge, 9, huge);
-	value = 10;
-	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p + 2 * huge + MIB, 1, &value), 0);
-	pid = fork();
-	if (!pid) {
-		memset(p, 1, MIB);
-		_exit(!(all(p + MIB, MIB, 8) && all(p + huge, huge, 0) && p[2 * huge + MIB] == 10));
-	}
-	waitpid(pid, &status, 0);
-	CU_ASSERT_EQUAL(status, 0);
-	CU_ASSERT(all(p, huge, 8) && all(p + huge, huge, 0));
-	CU_ASSERT(all(p + 2 * huge, MIB, 9) && p[2 * huge + MIB] == 10);
-	CU_ASSERT(all(p + 2 * huge + MIB + 1, MIB - 1, 9));
-	engine_end(&e);
-	munmap(map, 4 * huge);
 	CU_ASSERT_EQUAL(resident(0), 0);
 }
 
@@ -304,18 +266,12 @@ static void wrong_arguments(void)
 	close(c.fd);
 }
 
-int main(void)
+static void add_tests(void)
 {
-	unsigned int failures;
-	CU_pSuite s;
-
-	if (client_open() || CU_initialize_registry())
-		return 1;
-	s = CU_add_suite("anonymous pages", NULL, NULL);
+	CU_pSuite s = CU_add_suite("anonymous pages", NULL, NULL);
 	CU_add_test(s, "query", query);
 	CU_add_test(s, "one page's life", one_page);
 	CU_add_test(s, "many pages", many_pages);
-	CU_add_test(s, "huge pages", huge_pages);
 	CU_add_test(s, "munmap, MADV_DONTNEED, mremap, mprotect", mappings);
 	CU_add_test(s, "fork", forks);
 	CU_add_test(s, "three times the device's memory", eviction);
@@ -323,6 +279,17 @@ int main(void)
 	CU_add_test(s, "a pinned page", pinned);
 	CU_add_test(s, "accesses that cannot be", invalid_accesses);
 	CU_add_test(s, "wrong arguments", wrong_arguments);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int failures;
+
+	if (client_open() || CU_initialize_registry())
+		return 1;
+	if (argc < 2 || strcmp(argv[1], "huge") != 0)
+		add_tests();
+	add_huge_tests(CU_add_suite("huge pages", NULL, NULL));
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();
