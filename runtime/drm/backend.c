@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct hdrm hdrm = { .node = -1, .kick = -1 };
 
@@ -152,6 +153,40 @@ static void stats(unsigned int device, struct hmm_stats *s)
 	s->resident_pages = resident(device) >> HMM_PAGE_SHIFT;
 }
 
+/*
+ * Not every kernel moves a part of a huge page that is mapped page by page. A hint about one such
+ * page makes it split the huge one; of any other it says that it is not needed soon. Is there one
+ * that may have been such?
+ */
+static bool split(uintptr_t start, uintptr_t end)
+{
+	const size_t bytes = HMM_BLOCK_PAGES * sizeof(struct drm_hmm_page);
+	struct drm_hmm_page *s = os_alloc(bytes);
+	bool any = false;
+
+	for (size_t n; s && start < end; start += n * HMM_PAGE_BYTES) {
+		n = (end - start) >> HMM_PAGE_SHIFT;
+		n = n < HMM_BLOCK_PAGES ? n : HMM_BLOCK_PAGES;
+		for (size_t i = hdrm_pages(start, n, s) ? n : 0; i < n; i++)
+			if (s[i].location == DRM_HMM_SYSTEM &&
+			    !(s[i].flags & (DRM_HMM_PAGE_PINNED | DRM_HMM_PAGE_SHARED)))
+				any |= !os_madvise(start + i * HMM_PAGE_BYTES, HMM_PAGE_BYTES,
+						   MADV_COLD);
+	}
+	os_free(s, bytes);
+	return any;
+}
+
+static long to_device(uintptr_t start, uintptr_t end, int target)
+{
+	long n = hdrm_migrate(start, end, target);
+
+	if (n < 0 || n == (long)((end - start) >> HMM_PAGE_SHIFT) ||
+	    end - start > hdrm.device[target].bytes)
+		return n;
+	return split(start, end) ? hdrm_migrate(start, end, target) : n;
+}
+
 struct allowed_args {
 	uintptr_t at, end;
 	bool allowed;
@@ -179,7 +214,7 @@ static long migrate_allowed(uintptr_t start, uintptr_t end, int target)
 		long n = os_enter(allowed_on_stack, &a, sizeof(a));
 
 		if (!n && a.allowed)
-			n = hdrm_migrate(start, a.end, target);
+			n = to_device(start, a.end, target);
 		if (n < 0)
 			return n;
 		on += n;

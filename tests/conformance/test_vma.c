@@ -259,6 +259,23 @@ static void break_shrinks(void)
 		CU_ASSERT(all_bytes(p + PAGE, MIB - 2 * PAGE, 0));
 }
 
+/* A part of a huge page was protected for a while: since then it is mapped page by page. */
+static void huge_page_parts(void)
+{
+	const size_t huge = 2 * MIB;
+	char *map = map_pages(2 * huge, 0);
+	char *p = (char *)(((uintptr_t)map + huge - 1) & ~(huge - 1));
+
+	CU_ASSERT_EQUAL(madvise(p, huge, MADV_HUGEPAGE), 0);
+	memset(p, 8, huge);
+	CU_ASSERT_EQUAL(mprotect(p + MIB, PAGE, PROT_READ), 0);
+	CU_ASSERT_EQUAL(mprotect(p + MIB, PAGE, PROT_READ | PROT_WRITE), 0);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p + PAGE, PAGE, 0, 0), 1);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, huge, 0, 0), PAGES(huge));
+	CU_ASSERT(all_bytes(p, huge, 8));
+	munmap(map, 2 * huge);
+}
+
 static void discarded_kinds(void)
 {
 	char *p = map_pages(MIB, 5);
@@ -311,6 +328,7 @@ void add_vma_suite(void)
 	CU_add_test(s, "mremap that leaves the mapping behind", left_behind);
 	CU_add_test(s, "access that is taken and given", no_access);
 	CU_add_test(s, "the break shrinks", break_shrinks);
+	CU_add_test(s, "parts of a huge page", huge_page_parts);
 	CU_add_test(s, "MADV_FREE and MADV_PAGEOUT", discarded_kinds);
 	CU_add_test(s, "stores after MADV_FREE", stored_after_free);
 }
