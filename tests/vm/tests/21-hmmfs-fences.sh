@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The race over a file fails when a fence is left out: 1, write-protect on the device before the
-# dirty state is taken; 2, revocation before a page comes home. The first shows where nobody but
-# one engine stores, so that nothing else makes the page dirty again.
+# A test fails when a fence is left out: 1, write-protect on the device before the dirty state is
+# taken; 2, revocation before a page comes home; 4, a page is not uptodate before a frame has its
+# slot; 32, the CPU's entries go under the folio's lock. The first shows where nobody but one engine
+# stores, so that nothing else makes the page dirty again.
 # limit: 150
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
@@ -13,17 +14,37 @@ if [ "$HMM_VARIANT" != plain ]; then
 fi
 mkdir -p /mnt/tmpfs /mnt/hmmfs
 mount -t tmpfs lower /mnt/tmpfs
-for fence in 1 2; do
-	who=()
-	[ $fence = 2 ] || who=(1)
-	load_driver devices=2 mib=16 skip_fence=$fence
+begin() {
+	load_driver devices=2 mib=16 skip_fence="$1"
 	mount -t hmmfs /mnt/tmpfs /mnt/hmmfs
-	seen=
-	for _ in {1..20}; do
-		"$HMM_BUILD/bin/driver_race" $((2 * HMM_TEST_SCALE)) 2 /mnt/hmmfs/counts \
-			/mnt/tmpfs/counts "${who[@]}" || { seen=1; break; }
-	done
-	[ -n "$seen" ] || { echo "without fence $fence nothing was lost"; exit 1; }
+}
+end() {
 	umount /mnt/hmmfs
 	unload_driver
+}
+
+file=/mnt/hmmfs/counts
+race=("$HMM_BUILD/bin/driver_race" $((2 * HMM_TEST_SCALE)) 2 "$file" /mnt/tmpfs/counts)
+uptodate=("$HMM_BUILD/bin/driver_fence" uptodate "$file" $((5 * HMM_TEST_SCALE)))
+unmap=("$HMM_BUILD/bin/driver_fence" unmap "$file")
+
+# With all of them: of the race 20-hmmfs sees that.
+begin 0
+"${uptodate[@]}"
+"${unmap[@]}"
+end
+for fence in 1 2 4 32; do
+	case $fence in
+	1) run=("${race[@]}" 1) ;;
+	2) run=("${race[@]}") ;;
+	4) run=("${uptodate[@]}") ;;
+	32) run=("${unmap[@]}") ;;
+	esac
+	begin $fence
+	seen=
+	for _ in {1..20}; do
+		"${run[@]}" || { seen=1; break; }
+	done
+	[ -n "$seen" ] || { echo "without fence $fence nothing was seen"; exit 1; }
+	end
 done

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What two fences of hmmfs prevent, looked for where it shows every time.
+ *
+ *   fence uptodate FILE SECONDS	a page is read while it goes to a device and comes home
+ *   fence unmap FILE	a page that the CPU has mapped goes to a device
+ */
+#include "engine.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define READERS 2
+#define WORD 0x0123456789abcdefull
+
+static int file;
+static char *base;
+static _Atomic int stop;
+static _Atomic unsigned long reads, wrong, moves;
+
+/* A frame is never uptodate; from one that seems so, read() copies what the CPU cannot address. */
+static void *reader(void *unused)
+{
+	while (!stop) {
+		uint64_t word = 0;
+
+		if (pread(file, &word, sizeof(word), 0) != sizeof(word) || word != WORD)
+			wrong++;
+		reads++;
+	}
+	return unused;
+}
+
+static int uptodate(int seconds)
+{
+	time_t end = time(NULL) + seconds;
+	pthread_t t[READERS];
+
+	for (int i = 0; i < READERS; i++)
+		pthread_create(&t[i], NULL, reader, NULL);
+	while (!wrong && time(NULL) < end) {
+		migrate(base, PAGE, 0);
+		moves++;
+	}
+	stop = 1;
+	for (int i = 0; i < READERS; i++)
+		pthread_join(t[i], NULL);
+	printf("%lu reads, %lu migrations, %lu wrong\n", (unsigned long)reads,
+	       (unsigned long)moves, (unsigned long)wrong);
+	return wrong || !moves;
+}
+
+/* No page table has an entry of a file's frame: not even one that looks swapped. */
+static int unmap(void)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry = 0;
+	long n = migrate(base, PAGE, 0);
+
+	if (n != 1 || pread(fd, &entry, 8, (off_t)((uintptr_t)base / PAGE * 8)) != 8)
+		return 2;
+	/* The CPU's touch mends it: the kernel would complain of it at the end. */
+	printf("entry %#lx, word %#lx\n", (unsigned long)entry,
+	       (unsigned long)*(volatile uint64_t *)base);
+	return entry >> 62 != 0;
+}
+
+int main(int argc, char **argv)
+{
+	const uint64_t word = WORD;
+
+	if (argc < 3)
+		return 2;
+	file = open(argv[2], O_RDWR | O_CREAT | O_TRUNC, 0644);
+	if (file < 0 || ftruncate(file, PAGE) || pwrite(file, &word, 8, 0) != 8 || client_open())
+		return 2;
+	base = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (base == MAP_FAILED || *(volatile uint64_t *)base != WORD)
+		return 2;
+	return strcmp(argv[1], "unmap") == 0 ? unmap() : uptodate(argc > 3 ? atoi(argv[3]) : 2);
+}
