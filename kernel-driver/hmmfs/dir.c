@@ -43,6 +43,25 @@ static struct dentry *lookup(struct inode *dir, struct dentry *dentry, unsigned 
 }
 
 /*
+ * To change names below: with the mounter's credentials, where that may be written, and is not
+ * frozen. 0 and *@old for end_change(), or -errno. Outside the lower folders' locks.
+ */
+static int begin_change(const struct super_block *sb, const struct cred **old)
+{
+	int err = mnt_want_write(hmmfs_sb(sb)->mnt);
+
+	if (!err)
+		*old = override_creds(hmmfs_sb(sb)->cred);
+	return err;
+}
+
+static void end_change(const struct super_block *sb, const struct cred *old)
+{
+	revert_creds(old);
+	mnt_drop_write(hmmfs_sb(sb)->mnt);
+}
+
+/*
  * It is there now. Consumes @lower. Without an inode for it the name must be looked up anew: what
  * we know of it is that it is not there.
  */
@@ -65,11 +84,15 @@ static int made(struct inode *dir, struct dentry *dentry, struct dentry *lower)
 
 static int make(struct inode *dir, struct dentry *dentry, umode_t mode)
 {
-	const struct cred *old = override_creds(hmmfs_sb(dir->i_sb)->cred);
 	struct mnt_idmap *idmap = lower_idmap(dentry);
-	struct dentry *lower = hmmfs_start_name(idmap, hmmfs_lower_dentry(dentry->d_parent),
-						&dentry->d_name, true);
+	const struct cred *old;
+	struct dentry *lower;
+	int err = begin_change(dir->i_sb, &old);
 
+	if (err)
+		return err;
+	lower = hmmfs_start_name(idmap, hmmfs_lower_dentry(dentry->d_parent), &dentry->d_name,
+				 true);
 	if (!IS_ERR(lower) && S_ISDIR(mode))
 		lower = hmmfs_lower_mkdir(idmap, lower, mode);
 	else if (!IS_ERR(lower))
@@ -78,7 +101,7 @@ static int make(struct inode *dir, struct dentry *dentry, umode_t mode)
 		dget(lower);
 		hmmfs_end_name(lower);
 	}
-	revert_creds(old);
+	end_change(dir->i_sb, old);
 	return IS_ERR(lower) ? PTR_ERR(lower) : made(dir, dentry, lower);
 }
 
@@ -96,19 +119,23 @@ static hmmfs_mkdir_t mkdir(struct mnt_idmap *idmap, struct inode *dir, struct de
 
 static int unmake(struct inode *dir, struct dentry *dentry, bool folder)
 {
-	const struct cred *old = override_creds(hmmfs_sb(dir->i_sb)->cred);
 	struct inode *inode = d_inode(dentry);
 	struct mnt_idmap *idmap = lower_idmap(dentry);
-	struct dentry *lower = hmmfs_start_name(idmap, hmmfs_lower_dentry(dentry->d_parent),
-						&dentry->d_name, false);
-	int err = PTR_ERR_OR_ZERO(lower);
+	const struct cred *old;
+	struct dentry *lower;
+	int err = begin_change(dir->i_sb, &old);
 
+	if (err)
+		return err;
+	lower = hmmfs_start_name(idmap, hmmfs_lower_dentry(dentry->d_parent), &dentry->d_name,
+				 false);
+	err = PTR_ERR_OR_ZERO(lower);
 	if (!err && folder)
 		err = hmmfs_lower_rmdir(idmap, lower);
 	else if (!err)
 		err = vfs_unlink(idmap, hmmfs_i(dir)->lower, lower, NULL);
 	hmmfs_end_name(lower);
-	revert_creds(old);
+	end_change(dir->i_sb, old);
 	if (err)
 		return err;
 	fsstack_copy_attr_all(dir, hmmfs_i(dir)->lower);
@@ -135,11 +162,13 @@ static int rename(struct mnt_idmap *idmap, struct inode *from_dir, struct dentry
 
 	if (flags & ~RENAME_NOREPLACE)
 		return -EINVAL;
-	old = override_creds(hmmfs_sb(from_dir->i_sb)->cred);
+	err = begin_change(from_dir->i_sb, &old);
+	if (err)
+		return err;
 	err = hmmfs_lower_rename(lower_idmap(from), hmmfs_lower_dentry(from->d_parent),
 				 &from->d_name, hmmfs_lower_dentry(to->d_parent), &to->d_name,
 				 flags);
-	revert_creds(old);
+	end_change(from_dir->i_sb, old);
 	if (err)
 		return err;
 	fsstack_copy_attr_all(from_dir, hmmfs_i(from_dir)->lower);

@@ -5,9 +5,12 @@
  * client's page table: generic code asks ->read_folio for it, and there it comes home.
  *
  * Locks, outermost first:
- *   inode lock, mapping's invalidate_lock (shared and by trylock to go to a device)
+ *   inode lock
+ *   [the lower mount's mnt_want_write(), the lower inode's or folder's lock: of names and attributes]
+ *   [mmap_lock]	a lower file's O_DIRECT takes it under its inode's lock
+ *   mapping's invalidate_lock (shared and by trylock to go to a device)
  *   folio lock
- *   hmmfs_inode.lower_lock, the lower filesystem's
+ *   hmmfs_inode.lower_lock, the lower filesystem's to read and to write the file
  */
 #ifndef HMMFS_H
 #define HMMFS_H
@@ -28,6 +31,7 @@ struct hmmfs_inode {
 	struct dentry *lower_dentry; /* a name that the lower file had when it was looked up */
 	struct file *lower_file; /* of a regular file, opened once; locking: lower_lock */
 	struct mutex lower_lock;
+	bool resizing; /* no page leaves for a device; set under invalidate_lock */
 };
 
 static inline struct hmmfs_inode *hmmfs_i(const struct inode *inode)

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <linux/fs_stack.h>
 #include <linux/mm.h>
+#include <linux/mount.h>
 #include <linux/pagemap.h>
 
 #include "compat.h"
@@ -66,9 +67,13 @@ static int lower_setattr(struct dentry *dentry, struct iattr *attr)
 	int err;
 
 	attr->ia_valid &= ~(ATTR_FILE | ATTR_OPEN);
-	inode_lock(d_inode(lower));
-	err = notify_change(mnt_idmap(info->mnt), lower, attr, NULL);
-	inode_unlock(d_inode(lower));
+	err = mnt_want_write(info->mnt);
+	if (!err) {
+		inode_lock(d_inode(lower));
+		err = notify_change(mnt_idmap(info->mnt), lower, attr, NULL);
+		inode_unlock(d_inode(lower));
+		mnt_drop_write(info->mnt);
+	}
 	revert_creds(old);
 	return err;
 }
@@ -86,56 +91,75 @@ static void still_dirty(struct address_space *mapping, loff_t size)
 	folio_put(folio);
 }
 
-/* The lower file would not take @size: all is as it was. Writeback kept what is beyond. */
+/* The lower file would not be cut: all is as it was. Writeback kept what is beyond. */
 static void restore_size(struct inode *inode, loff_t old, loff_t size)
 {
 	i_size_write(inode, old);
-	if (size > old)
-		truncate_pagecache(inode, old);
-	else if (size & ~PAGE_MASK)
+	if (size & ~PAGE_MASK)
 		still_dirty(inode->i_mapping, size);
+}
+
+/*
+ * The page that @end lies in comes home, for the CPU to zero what is beyond, and none leaves until
+ * the size is what it will be. The lower inode's lock is taken meanwhile, so it is a flag that says
+ * so, not invalidate_lock: who stores to the lower file may fault on our page under that lock.
+ */
+static int begin_resize(struct address_space *mapping, loff_t end)
+{
+	filemap_invalidate_lock(mapping);
+	hmmfs_i(mapping->host)->resizing = true;
+	filemap_invalidate_unlock(mapping);
+	return end & ~PAGE_MASK ? hmmfs_to_system(mapping, end >> PAGE_SHIFT, 1) : 0;
 }
 
 /*
  * Size, unmap, writeback that is under way, and only then the lower file: else a bounce page
  * would make it longer again. Pages are dropped last, when nothing can fail any more.
  */
-static int change_size(struct dentry *dentry, struct iattr *attr)
+static int shrink(struct dentry *dentry, struct iattr *attr, loff_t old)
 {
 	struct inode *inode = d_inode(dentry);
-	loff_t old = i_size_read(inode), size = attr->ia_size;
+	loff_t size = attr->ia_size;
 	int err;
 
 	i_size_write(inode, size);
-	if (size < old) {
-		unmap_mapping_range(inode->i_mapping, round_up(size, PAGE_SIZE), 0, 1);
-		filemap_fdatawait_range_keep_errors(inode->i_mapping, size, LLONG_MAX);
-	}
+	unmap_mapping_range(inode->i_mapping, round_up(size, PAGE_SIZE), 0, 1);
+	filemap_fdatawait_range_keep_errors(inode->i_mapping, size, LLONG_MAX);
 	err = lower_setattr(dentry, attr);
+	filemap_invalidate_lock(inode->i_mapping);
 	if (err)
 		restore_size(inode, old, size);
-	else if (size < old)
+	else
 		truncate_pagecache(inode, size);
-	else if (size > old)
-		pagecache_isize_extended(inode, old, size);
+	filemap_invalidate_unlock(inode->i_mapping);
 	return err;
 }
 
-/*
- * The page that is cut is brought home first, for its tail is zeroed by the CPU; the lock keeps
- * it from leaving again.
- */
+/* The lower file first: nobody stores beyond an end that it may not get. */
+static int extend(struct dentry *dentry, struct iattr *attr, loff_t old)
+{
+	struct inode *inode = d_inode(dentry);
+	int err = lower_setattr(dentry, attr);
+
+	if (err)
+		return err;
+	i_size_write(inode, attr->ia_size);
+	pagecache_isize_extended(inode, old, attr->ia_size);
+	return 0;
+}
+
+/* Locking: the inode's. */
 static int set_size(struct dentry *dentry, struct iattr *attr)
 {
-	struct address_space *mapping = d_inode(dentry)->i_mapping;
-	int err = 0;
+	struct inode *inode = d_inode(dentry);
+	loff_t old = i_size_read(inode);
+	int err = begin_resize(inode->i_mapping, min(old, attr->ia_size));
 
-	filemap_invalidate_lock(mapping);
-	if (attr->ia_size & ~PAGE_MASK)
-		err = hmmfs_to_system(mapping, attr->ia_size >> PAGE_SHIFT, 1);
-	if (!err)
-		err = change_size(dentry, attr);
-	filemap_invalidate_unlock(mapping);
+	if (!err && attr->ia_size < old)
+		err = shrink(dentry, attr, old);
+	else if (!err)
+		err = extend(dentry, attr, old);
+	WRITE_ONCE(hmmfs_i(inode)->resizing, false);
 	return err;
 }
 

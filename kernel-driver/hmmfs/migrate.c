@@ -238,7 +238,7 @@ static int one_to_device(struct address_space *mapping, pgoff_t index, struct hm
 	/* Against truncate, which zeroes and drops under this lock. */
 	err = 0;
 	if (filemap_invalidate_trylock_shared(mapping)) {
-		pfn = prepare(mapping, index);
+		pfn = hmmfs_i(mapping->host)->resizing ? 0 : prepare(mapping, index);
 		if (pfn)
 			err = leave(mapping, index, hd, pfn);
 		filemap_invalidate_unlock_shared(mapping);

@@ -26,6 +26,7 @@ static struct inode *new_inode_of(struct super_block *sb)
 	hi->lower = NULL;
 	hi->lower_dentry = NULL;
 	hi->lower_file = NULL;
+	hi->resizing = false;
 	return &hi->vfs;
 }
 
@@ -115,7 +116,7 @@ static int set_up(struct super_block *sb, const struct path *path)
 		kfree(info);
 		return err;
 	}
-	info->mnt->mnt_flags &= ~(MNT_READONLY | MNT_ATIME_MASK);
+	info->mnt->mnt_flags &= ~MNT_ATIME_MASK;
 	info->cred = get_current_cred();
 	sb->s_fs_info = info;
 	sb->s_op = &super_ops;
