@@ -68,7 +68,7 @@ static int file_in(struct look *l, struct vm_area_struct *vma)
 	mmap_read_unlock(l->engine->client->mm);
 	n = hmmfs_to_device(file->f_mapping, index, pages, l->engine->hd);
 	fput(file);
-	return n == -EFAULT ? n : 0;
+	return n == -EFAULT || n == -EIO ? n : 0;
 }
 
 /*
@@ -411,6 +411,11 @@ static void release_page(struct look *l)
 	l->file = NULL;
 }
 
+static vm_fault_t fault_of(int err)
+{
+	return err == -ENOMEM ? VM_FAULT_OOM : err == -EIO ? VM_FAULT_SIGBUS : VM_FAULT_SIGSEGV;
+}
+
 static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
 {
 	struct hmmdrm_client *client = l->engine->client;
@@ -427,7 +432,7 @@ static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
 			continue;
 		}
 		if (err)
-			return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGSEGV;
+			return fault_of(err);
 		mutex_lock(&client->lock);
 		if (is_changed(l, l->addr) &&
 		    !(hmmdrm_skip_fence & HMMDRM_SKIP_SEQUENCE)) {

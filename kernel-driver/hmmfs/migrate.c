@@ -121,15 +121,16 @@ struct folio *hmmfs_get_device_folio(struct address_space *mapping, pgoff_t inde
 
 /*
  * The page, clean of CPU entries that could store unseen, and marked so that nobody frees,
- * moves or maps it while no lock of ours is on it. Returns its number, or 0.
+ * moves or maps it while no lock of ours is on it. 1: its number is *@number; 0: not now;
+ * -EIO: the lower file cannot be read.
  */
-static unsigned long prepare(struct address_space *mapping, pgoff_t index)
+static int prepare(struct address_space *mapping, pgoff_t index, unsigned long *number)
 {
 	struct folio *folio = read_mapping_folio(mapping, index, NULL);
-	unsigned long pfn = 0;
+	int ready = 0;
 
 	if (IS_ERR(folio))
-		return 0;
+		return PTR_ERR(folio) == -ENOMEM || PTR_ERR(folio) == -EINTR ? 0 : -EIO;
 	folio_lock(folio);
 	if (folio->mapping == mapping && folio->index == index && folio_test_uptodate(folio) &&
 	    !hmmfs_is_frame(folio) && !folio_test_private(folio)) {
@@ -137,11 +138,12 @@ static unsigned long prepare(struct address_space *mapping, pgoff_t index)
 			folio_mark_dirty(folio);
 		folio_wait_writeback(folio);
 		folio_attach_private(folio, HMMFS_LEAVING);
-		pfn = folio_pfn(folio);
+		*number = folio_pfn(folio);
+		ready = 1;
 	}
 	folio_unlock(folio);
 	folio_put(folio);
-	return pfn;
+	return ready;
 }
 
 static void stay(struct address_space *mapping, pgoff_t index)
@@ -238,12 +240,13 @@ static int one_to_device(struct address_space *mapping, pgoff_t index, struct hm
 	/* Against truncate, which zeroes and drops under this lock. */
 	err = 0;
 	if (filemap_invalidate_trylock_shared(mapping)) {
-		pfn = hmmfs_i(mapping->host)->resizing ? 0 : prepare(mapping, index);
-		if (pfn)
+		if (!hmmfs_i(mapping->host)->resizing)
+			err = prepare(mapping, index, &pfn);
+		if (err > 0)
 			err = leave(mapping, index, hd, pfn);
 		filemap_invalidate_unlock_shared(mapping);
 	}
-	if (!err)
+	if (!err || err == -EIO)
 		hmmdrm_frames_unreserve(hd, 1);
 	return err == -EAGAIN ? 0 : err;
 }

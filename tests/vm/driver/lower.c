@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A lower file that cannot be read: whoever touches a page of it is told, and nobody waits for it
+ * for ever. When it can be read again, so can its pages.
+ *
+ *   lower FILE FAIL MEND	commands: the lower file is not read any more, and is again
+ */
+#include "engine.h"
+
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGES 16
+#define THERE 0ul /* a page that is on the device when the file fails */
+#define READ  (1 * PAGE)
+#define STORE (2 * PAGE)
+
+static const char *fail, *mend;
+static int file;
+static char *base;
+
+static void engine(struct engine *e)
+{
+	CU_ASSERT_EQUAL_FATAL(engine_start(e, 0, base, PAGES * PAGE), 0);
+}
+
+static void dies(enum engine_op op, char *p)
+{
+	uint64_t value = 1;
+	struct engine e;
+
+	engine(&e);
+	CU_ASSERT_EQUAL(engine_do(&e, op, p, 1, &value), -SIGBUS);
+	munmap(e.shared, PAGE);
+}
+
+static void loads(char *p)
+{
+	uint64_t value = 0;
+	struct engine e;
+
+	engine(&e);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p, 1, &value), 0);
+	CU_ASSERT_EQUAL(value, 'x');
+	engine_end(&e);
+}
+
+static void unreadable(void)
+{
+	char c;
+
+	CU_ASSERT_EQUAL_FATAL(migrate(base + THERE, PAGE, 0), 1);
+	CU_ASSERT_EQUAL_FATAL(system(fail), 0);
+	dies(ENGINE_LOAD, base + READ);
+	dies(ENGINE_STORE, base + STORE);
+	CU_ASSERT_EQUAL(migrate(base + READ, PAGE, 0), -EIO);
+	CU_ASSERT(pread(file, &c, 1, READ) == -1 && errno == EIO);
+	/* What is there is. */
+	loads(base + THERE);
+	CU_ASSERT_EQUAL(where(base + THERE), 0);
+	CU_ASSERT_EQUAL(system(mend), 0);
+}
+
+static void readable(void)
+{
+	loads(base + READ);
+	loads(base + STORE);
+	CU_ASSERT_EQUAL(migrate(base, PAGES * PAGE, 0), PAGES);
+	for (size_t i = 0; i < PAGES * PAGE; i++)
+		CU_ASSERT_FATAL(base[i] == 'x');
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int failures;
+	CU_pSuite s;
+
+	if (argc < 4 || client_open() || CU_initialize_registry())
+		return 2;
+	fail = argv[2];
+	mend = argv[3];
+	file = open(argv[1], O_RDWR);
+	base = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (base == MAP_FAILED)
+		return 2;
+	s = CU_add_suite("a lower file", NULL, NULL);
+	CU_add_test(s, "that cannot be read", unreadable);
+	CU_add_test(s, "that can be read again", readable);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failures = CU_get_number_of_failures();
+	CU_cleanup_registry();
+	return failures ? 1 : 0;
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# A lower filesystem that cannot be read, must not be written, or is frozen.
+# limit: 60
+set -euo pipefail
+# shellcheck source=tests/vm/load.sh
+. "$HMM_SRC/tests/vm/load.sh"
+load_driver devices=1 mib=4
+mkdir -p /mnt/ext4 /mnt/tmpfs /mnt/hmmfs
+truncate -s 64M /tmp/image
+disk=$(losetup -f --show /tmp/image)
+sectors=$(blockdev --getsz "$disk")
+dmsetup create --noudevsync lower --table "0 $sectors linear $disk 0"
+lower=/dev/dm-$(dmsetup info -c --noheadings -o minor lower)
+mkfs.ext4 -qF "$lower"
+blockdev --setra 0 "$lower"
+mount "$lower" /mnt/ext4
+head -c 65536 /dev/zero | tr '\0' x >/mnt/ext4/file
+sync
+# Of the file's pages, but not of what else is known of it.
+echo 1 >/proc/sys/vm/drop_caches
+
+echo "-- cannot be read"
+mount -t hmmfs /mnt/ext4 /mnt/hmmfs
+put() {
+	echo "dmsetup suspend --noflush --nolockfs lower && dmsetup load lower --table '$1' &&
+		dmsetup resume --noudevsync lower"
+}
+"$HMM_BUILD/bin/driver_lower" /mnt/hmmfs/file "$(put "0 $sectors error")" \
+	"$(put "0 $sectors linear $disk 0")"
+
+echo "-- frozen"
+mkdir /mnt/hmmfs/old
+touch /mnt/hmmfs/old/{renamed,removed,changed}
+in_time=0
+for what in "touch made" "mkdir folder" "mv old/renamed new" "rm old/removed" "chmod 600 old/changed" \
+	"truncate -s 5 old/changed" "rmdir folder"; do
+	fsfreeze -f /mnt/ext4
+	# shellcheck disable=SC2086
+	(cd /mnt/hmmfs && exec $what) &
+	sleep 0.5
+	kill -0 $! 2>/dev/null || { echo "$what: not held up"; in_time=1; }
+	fsfreeze -u /mnt/ext4
+	wait $!
+done
+[ $in_time = 0 ]
+[ "$(stat -c %a,%s /mnt/ext4/old/changed)" = 600,5 ]
+[ -e /mnt/ext4/made ] && [ -e /mnt/ext4/new ] && [ ! -e /mnt/ext4/old/removed ]
+umount /mnt/hmmfs
+umount /mnt/ext4
+dmsetup remove --noudevsync lower
+losetup -d "$disk"
+
+echo "-- must not be written"
+mount -t tmpfs lower /mnt/tmpfs
+mkdir /mnt/tmpfs/folder
+echo text >/mnt/tmpfs/file
+mount --bind /mnt/tmpfs /mnt/ext4
+mount -o remount,bind,ro /mnt/ext4
+mount -t hmmfs /mnt/ext4 /mnt/hmmfs
+for what in "touch new" "mkdir new" "mv file new" "rm file" "rmdir folder" "chmod 600 file" \
+	"truncate -s 0 file" "tee file"; do
+	# shellcheck disable=SC2086
+	if (cd /mnt/hmmfs && exec $what </dev/null) 2>/tmp/why; then
+		echo "$what: done, on what must not be written"
+		exit 1
+	fi
+	grep -q 'Read-only file system' /tmp/why || { cat /tmp/why; exit 1; }
+done
+[ "$(cat /mnt/hmmfs/file)" = text ] && [ -d /mnt/hmmfs/folder ]
