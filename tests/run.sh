@@ -64,14 +64,13 @@ if [ -n "$vm" ]; then
 	echo "== on kernels of our own, in a virtual machine"
 	tests/vm/run.sh || status=1
 	if [ -n "$full" ]; then
-		tests/vm/run.sh --only driver-model || status=1
 		tests/vm/run.sh --kernel 7.2 || status=1
 		tests/vm/run.sh --debug || status=1
 	else
 		# What looks at the driver most closely; OpenCL and much of the rest take too long there.
 		debug=()
-		for name in 00-boot 10-driver 12-driver-conformance 20-hmmfs 31-driver-fuzz \
-			32-driver-faults; do
+		for name in 00-boot 10-driver 12-driver-conformance 14-driver-model 20-hmmfs \
+			22-hmmfs-lower 30-driver-answers 31-driver-fuzz 32-driver-faults; do
 			debug+=(--only "$name")
 		done
 		tests/vm/run.sh --debug "${debug[@]}" || status=1

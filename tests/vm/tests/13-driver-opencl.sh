@@ -11,8 +11,7 @@ for test in buffers events programs svm; do
 	echo "-- $test"
 	"$HMM_BUILD/bin/opencl_$test"
 done
-# Not yet oversubscribe, see docs/kernels.md.
-for example in "vecadd 1" "chase 20000" "bfs /var/lib/dpkg/status"; do
+for example in "vecadd 1" "chase 20000" "bfs /var/lib/dpkg/status" oversubscribe; do
 	echo "-- $example"
 	# shellcheck disable=SC2086
 	HMM_STATS=1 "$HMM_BUILD"/bin/$example
