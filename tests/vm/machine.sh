@@ -73,6 +73,7 @@ environment() {
 	printf 'export %s=%q\n' HMM_SRC "$PWD" HMM_BUILD "$build" HMM_MODULES /run/hmm/modules \
 		HMM_TEST_SCALE "$scale" HMM_VARIANT "$variant" HMM_TESTS "$*" \
 		HMM_TESTS_FOLDER "$tests" HMM_SHELL "$shell" HMM_LIMIT "$limit" \
+		HMM_ICOUNT "$icount" \
 		>"$run/shared/environment"
 }
 

@@ -16,11 +16,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define HUGE    (2 * MIB)
-#define HEAD    0
-#define TAIL    (MIB / 2 + 3 * PAGE) /* far from what is cut, and from the head */
-#define CUT     MIB
-#define ROUNDS  60
+#define HUGE (2 * MIB)
+#define HEAD 0
+#define TAIL (MIB / 2 + 3 * PAGE) /* far from what is cut, and from the head */
+#define CUT MIB
+#define ROUNDS 60
 #define ENGINES 6
 
 struct area {

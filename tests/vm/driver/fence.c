@@ -51,8 +51,8 @@ static int uptodate(int seconds)
 	stop = 1;
 	for (int i = 0; i < READERS; i++)
 		pthread_join(t[i], NULL);
-	printf("%lu reads, %lu migrations, %lu wrong\n", (unsigned long)reads,
-	       (unsigned long)moves, (unsigned long)wrong);
+	printf("%lu reads, %lu migrations, %lu wrong\n", (unsigned long)reads, (unsigned long)moves,
+	       (unsigned long)wrong);
 	return wrong || !moves;
 }
 

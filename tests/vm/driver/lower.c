@@ -17,7 +17,7 @@
 
 #define PAGES 16
 #define THERE 0ul /* a page that is on the device when the file fails */
-#define READ  (1 * PAGE)
+#define READ (1 * PAGE)
 #define STORE (2 * PAGE)
 
 static const char *fail, *mend;
