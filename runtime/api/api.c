@@ -5,6 +5,7 @@
 #include "core/async.h"
 #include "core/block.h"
 #include "core/process.h"
+#include "core/trace.h"
 #include "os/arena.h"
 #include "os/enter.h"
 #include "os/log.h"
@@ -115,8 +116,10 @@ static void to_preferred_nodes(uintptr_t start, uintptr_t end)
 
 static long migrate(const struct hmm_backend_ops *ops, uintptr_t start, uintptr_t end, int target)
 {
+	uint64_t began = hmm_trace_begin();
 	long n = ops->migrate(start, end, target >= 0 ? target : HMM_SYSTEM);
 
+	HMM_TRACE(HMM_TRACE_MIGRATE, migrate, began, target, start, n > 0 ? n : 0);
 	if (n >= 0 && target == HMM_SYSTEM)
 		to_preferred_nodes(start, end);
 	if (n < 0 || target >= HMM_SYSTEM)

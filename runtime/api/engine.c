@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The side door for language front ends, <hmm/hmm_engine.h>. */
 #include "core/process.h"
+#include "core/trace.h"
 #include "os/arena.h"
 #include "os/log.h"
 
@@ -48,7 +49,10 @@ HMM_EXPORT int hmm_engine_launch_begin(struct hmm *h, int device)
 	int err;
 	const struct hmm_backend_ops *ops = backend(h, device, &err);
 
-	return ops ? ops->launch_begin((unsigned int)device) : err;
+	if (!ops)
+		return err;
+	HMM_TRACE(HMM_TRACE_LAUNCH_BEGIN, launch_begin, hmm_trace_begin(), device, 0, 0);
+	return ops->launch_begin((unsigned int)device);
 }
 
 HMM_EXPORT int hmm_engine_launch_end(struct hmm *h, int device, unsigned int generation,
@@ -59,6 +63,7 @@ HMM_EXPORT int hmm_engine_launch_end(struct hmm *h, int device, unsigned int gen
 
 	if (!ops)
 		return err;
+	HMM_TRACE(HMM_TRACE_LAUNCH_END, launch_end, hmm_trace_begin(), device, 0, 0);
 	return fault ? ops->launch_end((unsigned int)device, generation, fault) : -EINVAL;
 }
 

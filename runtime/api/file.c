@@ -3,6 +3,7 @@
 #include "core/block.h"
 #include "core/filemap.h"
 #include "core/process.h"
+#include "core/trace.h"
 #include "os/log.h"
 
 #include <errno.h>
@@ -104,11 +105,17 @@ HMM_EXPORT int hmm_sync(struct hmm *h, void *addr, size_t length, unsigned int f
 {
 	const struct hmm_backend_ops *ops;
 	uintptr_t start, end;
+	uint64_t began;
 	int err;
 
 	ops = hmm_backend_of(h, &err);
 	if (!ops)
 		return err;
 	err = flags ? -EINVAL : mapped(addr, length, &start, &end);
-	return err ? err : ops->sync(start, end);
+	if (err)
+		return err;
+	began = hmm_trace_begin();
+	err = ops->sync(start, end);
+	HMM_TRACE(HMM_TRACE_WRITEBACK, writeback, began, -1, start, (end - start) >> HMM_PAGE_SHIFT);
+	return err;
 }

@@ -2,6 +2,8 @@
 #include "core/process.h"
 #include "core/advice.h"
 #include "core/filemap.h"
+#include "core/inspect.h"
+#include "core/trace.h"
 #include "os/arena.h"
 #include "os/enter.h"
 #include "os/lock.h"
@@ -43,6 +45,8 @@ static void in_child(void)
 	if (process.ops) {
 		process.ops->forget();
 		hmm_async_forget();
+		hmm_inspect_forget();
+		hmm_trace_forget();
 		hmm_filemap_forget();
 		hmm_advice_forget();
 		os_arena_forget();
@@ -95,18 +99,31 @@ static int start(const char *name, const struct hmm_config *config)
 	ops = choose(name, &err);
 	if (!ops)
 		return err;
+	hmm_trace_start();
 	/* Before the backend's: prepare handlers run in reverse, so its lock is outer. */
 	err = ops->start(config);
 	if (err) {
 		hmm_log(HMM_LOG_ERROR, "backend \"%s\" does not start: %s", ops->name,
 			strerrordesc_np(-err));
+		hmm_trace_stop();
+	hmm_advice_clear();
 		return err;
 	}
 	if (!prepared)
 		pthread_atfork(before_fork, after_fork, in_child);
 	prepared = true;
 	process.ops = ops;
+	hmm_inspect_start(ops);
 	return 0;
+}
+
+/* Locking: process.lock. */
+static void stop(void)
+{
+	hmm_inspect_stop();
+	process.ops->stop();
+	process.ops = NULL;
+	hmm_trace_stop();
 }
 
 int hmm_process_open(struct hmm **out, const char *backend, const struct hmm_config *config)
@@ -123,10 +140,8 @@ int hmm_process_open(struct hmm **out, const char *backend, const struct hmm_con
 	h = os_alloc(sizeof(*h));
 	if (!h) {
 		err = -ENOMEM;
-		if (!process.handles) {
-			process.ops->stop();
-			process.ops = NULL;
-		}
+		if (!process.handles)
+			stop();
 		goto out;
 	}
 	h->magic = HANDLE_MAGIC;
@@ -149,9 +164,7 @@ void hmm_process_close(struct hmm *h)
 	if (!--process.handles) {
 		hmm_async_stop();
 		hmm_stats_report(process.ops);
-		process.ops->stop();
-		process.ops = NULL;
-		hmm_advice_clear();
+		stop();
 	}
 	os_free(h, sizeof(*h));
 	pthread_mutex_unlock(&process.lock);
@@ -160,6 +173,8 @@ void hmm_process_close(struct hmm *h)
 /* A program that ends without hmm_close() still reports what it did. */
 static void __attribute__((destructor)) at_exit(void)
 {
-	if (process.ops)
-		hmm_stats_report(process.ops);
+	if (!process.ops)
+		return;
+	hmm_stats_report(process.ops);
+	hmm_trace_flush();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* A CPU touch of a tracked page: bring it home, or give it its first frame. */
+#include "core/trace.h"
 #include "emulated/emu.h"
 #include "os/sys.h"
 
@@ -137,9 +138,10 @@ void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 {
 	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
-	uint64_t until = os_now_ns() + 10000000000ull;
+	uint64_t until = os_now_ns() + 10000000000ull, began = hmm_trace_begin();
 	int err;
 
+	HMM_PROBE(cpu_fault_begin, -1, addr, 0);
 	if (b && hmm_block_owner(b, hmm_block_index(addr)))
 		emu_dwell(b);
 	do {
@@ -149,6 +151,7 @@ void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 		else if (err == -ENOMEM)
 			os_sleep_ns(1000000); /* the CPU has nowhere else to go */
 	} while (err && os_now_ns() < until);
+	HMM_TRACE(HMM_TRACE_CPU_FAULT, cpu_fault, began, -1, addr, 1);
 	if (err)
 		hmm_log(HMM_LOG_ERROR, "CPU fault at %lx: page cannot come home (%d)", addr, err);
 }

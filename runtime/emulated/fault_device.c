@@ -3,6 +3,7 @@
  * A device touch of a page that the device does not map: migrate it, or map it where
  * it is, or end what touched it.
  */
+#include "core/trace.h"
 #include "emulated/emu.h"
 #include "os/arena.h"
 #include "os/self.h"
@@ -200,8 +201,10 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t 
 	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
 	uint64_t flags = msg->arg.pagefault.flags;
 	bool write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
+	uint64_t began = hmm_trace_begin();
 	const char *why;
 
+	HMM_PROBE(device_fault_begin, d->index, addr, 0);
 	if (atomic_load(&emu.hold)) { /* served when the fork is over */
 		os_sleep_ns(20000);
 		emu_queue_fault((int)d->index, msg, moves);
@@ -211,6 +214,7 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t 
 	emu_count(d, EMU_DEVICE_FAULTS, 1);
 	atomic_fetch_add(&d->proc.served, 1);
 	why = resolve(d, addr, write, flags & UFFD_PAGEFAULT_FLAG_WP, moves);
+	HMM_TRACE(HMM_TRACE_DEVICE_FAULT, device_fault, began, d->index, addr, 1);
 	if (!why)
 		return;
 	emu_count(d, EMU_DEVICE_FAULTS, -1ull);

@@ -3,6 +3,7 @@
  * Device memory runs full: frames that are only kept for reuse go first, then the
  * pages of the least recently used block go home.
  */
+#include "core/trace.h"
 #include "emulated/emu.h"
 
 #include <errno.h>
@@ -45,10 +46,12 @@ static void free_recycled(struct hmm_block *b, struct emu_device *d)
 static int evict(struct hmm_block *b, struct emu_device *d)
 {
 	unsigned int before = b->dev[d->index].resident;
+	uint64_t began = hmm_trace_begin();
 	int err = emu_to_system(b, d, 0, HMM_BLOCK_PAGES, false);
 	unsigned int after = b->dev[d->index].resident;
 
 	emu_count(d, EMU_EVICTED, before - after);
+	HMM_TRACE(HMM_TRACE_EVICT, evict, began, d->index, b->start, before - after);
 	free_recycled(b, d);
 	/* Pages that would not leave must not be the next victim again. */
 	if (after)

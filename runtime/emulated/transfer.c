@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Pages of one block from the system to a device, between devices, and home. */
+#include "core/trace.h"
 #include "emulated/emu.h"
 #include "os/sys.h"
 
@@ -116,6 +117,7 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 		  bool exclusive, bool streaming, unsigned int *used)
 {
 	unsigned int first = i;
+	uint64_t began = hmm_trace_begin();
 	int err = track_client(b, i, end);
 
 	if (!err)
@@ -142,6 +144,8 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 		i = stop;
 	}
 	hmm_lru_touch(&emu.table, b, d->index);
+	HMM_TRACE(HMM_TRACE_TO_DEVICE, to_device, began, d->index, hmm_block_addr(b, first),
+		  end - first);
 	return err;
 }
 
@@ -249,6 +253,7 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	bool move = emu.move, punch = move && end - i <= PUNCH_PAGES && emu_device_up(d);
 	char *alias = emu_alias(b, d->index, i);
 	char *src = move ? emu_staging(b, i) : alias;
+	uint64_t began = hmm_trace_begin();
 	unsigned int stop;
 	int err;
 
@@ -277,6 +282,7 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	if (stop < end && punch)
 		restore(b, d, stop, end);
 	emu_count(d, EMU_TO_SYSTEM, stop - i);
+	HMM_TRACE(HMM_TRACE_TO_SYSTEM, to_system, began, d->index, hmm_block_addr(b, i), stop - i);
 	return err;
 }
 
