@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "common/example.h"
+#include "tools/picture.h"
 
 #include <string.h>
 #include <time.h>
@@ -100,31 +101,20 @@ void example_map(struct example *e, const char *title, const void *p, size_t byt
 	size_t pages = bytes / 4096 + 2;
 	struct hmm_page_status *s = calloc(pages, sizeof(*s));
 	char line[CELLS + 1];
-	int n, on = 0;
+	unsigned char *place = calloc(pages, 1);
+	int n = -1, on = 0;
 
-	if (!s)
-		return;
-	n = hmm_query(e->hmm, p, bytes, s);
-	if (n <= 0) {
-		/* A heap may have holes between its parts: no map then. */
-		free(s);
-		return;
-	}
-	for (int i = 0; i < n; i++)
+	if (s && place)
+		n = hmm_query(e->hmm, p, bytes, s);
+	for (int i = 0; i < n; i++) {
+		place[i] = (unsigned char)picture_place(s[i].location);
 		on += s[i].location >= 0;
-	/* A cell stands for many pages, or a page for many cells; '#' shows best. */
-	for (int c = 0; c < CELLS; c++) {
-		int i = (int)((long)c * n / CELLS), end = (int)((c + 1L) * n / CELLS);
-
-		line[c] = ' ';
-		do {
-			if (s[i].location >= 0)
-				line[c] = '#';
-			else if (s[i].location == HMM_SYSTEM && line[c] == ' ')
-				line[c] = '.';
-		} while (++i < end);
 	}
-	line[CELLS] = 0;
-	printf("  %-26s [%s] %d of %d pages on the device\n", title, line, on, n);
+	/* A heap may have holes between its parts: no map then. */
+	if (n > 0) {
+		picture_line(line, CELLS, place, (size_t)n);
+		printf("  %-26s [%s] %d of %d pages on the device\n", title, line, on, n);
+	}
+	free(place);
 	free(s);
 }

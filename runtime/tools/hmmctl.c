@@ -2,14 +2,18 @@
 /* hmmctl: look at devices, and run programs on them. See hmmctl(1). */
 #include "hmmctl.h"
 
+#include <errno.h>
 #include <hmm/hmm.h>
-#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char usage[] =
 	"usage: hmmctl devices [--json]          the devices of this machine\n"
 	"       hmmctl run [--] PROGRAM [ARG...]  an OpenCL program on the HMM platform\n"
+	"       hmmctl stat PID [SECONDS [COUNT]] [--json]  what its devices do, live\n"
+	"       hmmctl map PID [--all] [--png FILE [--seconds N]]  where its pages are\n"
+	"       hmmctl trace [-o FILE] [--events N] [--] PROGRAM [ARG...]  a timeline of it\n"
 	"       hmmctl --version | --help\n";
 
 static const char *how_pages_move(const struct hmm_device_info *d)
@@ -80,10 +84,23 @@ static int devices(bool json)
 	return 0;
 }
 
-static int misused(const char *why, const char *what)
+int hmmctl_misused(const char *why, const char *what)
 {
 	fprintf(stderr, "hmmctl: %s%s\n%s", why, what, usage);
 	return 2;
+}
+
+bool hmmctl_number(const char *text, long min, long max, long *value)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (!*text || *end || errno || n < min || n > max)
+		return false;
+	*value = n;
+	return true;
 }
 
 static bool wants_help(const char *arg)
@@ -101,10 +118,8 @@ static int devices_command(int argc, char **argv)
 {
 	bool json = argc > 0 && !strcmp(argv[0], "--json");
 
-	if (argc > 0 && wants_help(argv[0]))
-		return help();
 	if (argc > json)
-		return misused("devices does not know ", argv[json]);
+		return hmmctl_misused("devices does not know ", argv[json]);
 	return devices(json);
 }
 
@@ -113,28 +128,37 @@ static int run_command(int argc, char **argv)
 {
 	bool separated = argc > 0 && !strcmp(argv[0], "--");
 
-	if (argc > 0 && wants_help(argv[0]))
-		return help();
 	if (!separated && argc > 0 && argv[0][0] == '-')
-		return misused("run does not know ", argv[0]);
+		return hmmctl_misused("run does not know ", argv[0]);
 	if (argc == separated)
-		return misused("run what?", "");
+		return hmmctl_misused("run what?", "");
 	return hmmctl_run(argv + separated);
 }
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "devices", devices_command }, { "run", run_command },	    { "stat", hmmctl_stat },
+	{ "map", hmmctl_map },		{ "trace", hmmctl_trace },
+};
 
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		return misused("what shall I do?", "");
-	if (!strcmp(argv[1], "devices"))
-		return devices_command(argc - 2, argv + 2);
-	if (!strcmp(argv[1], "run"))
-		return run_command(argc - 2, argv + 2);
+		return hmmctl_misused("what shall I do?", "");
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[1], commands[i].name) != 0)
+			continue;
+		if (argc > 2 && wants_help(argv[2]))
+			return help();
+		return commands[i].run(argc - 2, argv + 2);
+	}
 	if (wants_help(argv[1]) && argc == 2)
 		return help();
 	if (!strcmp(argv[1], "--version") && argc == 2) {
 		printf("hmmctl %s\n", hmm_version());
 		return 0;
 	}
-	return misused("no such command: ", argv[1]);
+	return hmmctl_misused("no such command: ", argv[1]);
 }
