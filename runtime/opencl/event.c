@@ -93,8 +93,13 @@ cl_int ocl_event_wait(cl_event e)
 	cl_int status;
 
 	pthread_mutex_lock(&s->lock);
-	while (e->status > CL_COMPLETE)
+	while (e->status > CL_COMPLETE) {
+		if (e->queue && ocl_queue_help(s, e->queue))
+			continue;
+		if (e->queue)
+			ocl_queue_flush(e->queue);
 		pthread_cond_wait(&e->changed, &s->lock);
+	}
 	status = e->status;
 	pthread_mutex_unlock(&s->lock);
 	return status;

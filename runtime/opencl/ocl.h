@@ -178,6 +178,9 @@ struct _cl_command_queue {
 	struct ocl_worker *worker;
 	struct ocl_command *first, **last;
 	bool running;
+	bool lazy;                 /* the worker looks by itself: no need to wake it */
+	unsigned int helped;       /* launches that who waited for them sent, or could have, lately */
+	uint64_t pushed_at;        /* ns; the newest command */
 	bool closing;
 	cl_int error;              /* of a launch, not reported yet */
 	pthread_cond_t idle;
@@ -333,5 +336,9 @@ cl_int ocl_nothing(struct ocl_command *c); /* a marker's run */
 cl_int ocl_queue_push(cl_command_queue q, struct ocl_command *c);
 cl_int ocl_queue_finish(cl_command_queue q);
 void ocl_queue_close(cl_command_queue q);
+/* What is in it is wanted now. Locking: state->lock. */
+void ocl_queue_flush(cl_command_queue q);
+/* Did the caller, who waits, run the only command of it? Locking: state->lock, dropped meanwhile. */
+bool ocl_queue_help(struct ocl_state *s, cl_command_queue q);
 
 #endif /* HMM_OPENCL_OCL_H */

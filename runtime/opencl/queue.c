@@ -162,7 +162,12 @@ cl_int CL_API_CALL ocl_SetCommandQueueProperty(cl_command_queue q,
 
 cl_int CL_API_CALL ocl_Flush(cl_command_queue q)
 {
-	return ocl_valid(q, OCL_QUEUE) ? CL_SUCCESS : CL_INVALID_COMMAND_QUEUE;
+	if (!ocl_valid(q, OCL_QUEUE))
+		return CL_INVALID_COMMAND_QUEUE;
+	pthread_mutex_lock(&ocl_state()->lock);
+	ocl_queue_flush(q);
+	pthread_mutex_unlock(&ocl_state()->lock);
+	return CL_SUCCESS;
 }
 
 cl_int CL_API_CALL ocl_Finish(cl_command_queue q)

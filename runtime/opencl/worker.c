@@ -10,6 +10,9 @@
 #include <signal.h>
 
 #define STACK_BYTES (1u << 20)
+#define LAZY_FROM 8        /* launches that were helped */
+#define LOOK_NS   1000000u
+#define SOON_NS   20000u   /* after it was enqueued: the worker was only a little faster */
 
 struct ocl_worker {
 	struct ocl_worker *next;
@@ -80,11 +83,53 @@ static void run_first(struct ocl_state *s, cl_command_queue q)
 	q->running = false;
 }
 
+/* Locking: state->lock, dropped meanwhile. Was it woken, or is it time to look? */
+static bool wait_or_look(struct ocl_state *s, struct ocl_worker *w, cl_command_queue q)
+{
+	uint64_t end = ocl_now() + LOOK_NS;
+	struct timespec until = { (time_t)(end / 1000000000u), (long)(end % 1000000000u) };
+	int err;
+
+	q->lazy = true;
+	err = pthread_cond_clockwait(&w->wake, &s->lock, CLOCK_MONOTONIC, &until);
+	q->lazy = false;
+	return !err;
+}
+
+/*
+ * A program that waits for each launch as soon as it is enqueued sends them all itself, and to wake
+ * the worker costs it about a third of the launch. So the worker then looks each LOOK_NS whether
+ * something lies there that nobody waits for, and is woken for a flush only.
+ * Locking: state->lock, dropped meanwhile.
+ */
+static void wait_for_work(struct ocl_state *s, struct ocl_worker *w, cl_command_queue q)
+{
+	const struct ocl_command *seen = NULL;
+	unsigned int helped = q->helped;
+
+	if (helped < LAZY_FROM) {
+		pthread_cond_wait(&w->wake, &s->lock);
+		return;
+	}
+	while (!wait_or_look(s, w, q)) {
+		bool waits = q->first && !q->running;
+
+		if (waits ? q->first == seen : q->helped == helped) {
+			q->helped = 0; /* nobody came for it, or nothing comes any more */
+			return;
+		}
+		seen = waits ? q->first : NULL;
+		helped = q->helped;
+	}
+}
+
 /* Locking: state->lock, dropped meanwhile. */
 static void serve(struct ocl_state *s, struct ocl_worker *w, cl_command_queue q)
 {
 	for (;;) {
 		if (q->first && !q->running) {
+			q->helped = q->helped > 2 * LAZY_FROM ? 2 * LAZY_FROM :
+				    q->helped ? q->helped - 1 : 0;
 			run_first(s, q);
 			continue;
 		}
@@ -93,7 +138,7 @@ static void serve(struct ocl_state *s, struct ocl_worker *w, cl_command_queue q)
 			if (q->closing)
 				break;
 		}
-		pthread_cond_wait(&w->wake, &s->lock);
+		wait_for_work(s, w, q);
 	}
 	w->queue = NULL;
 	q->worker = NULL;
@@ -177,7 +222,9 @@ cl_int ocl_queue_push(cl_command_queue q, struct ocl_command *c)
 	if (!err) {
 		*q->last = c;
 		q->last = &c->next;
-		pthread_cond_signal(&q->worker->wake);
+		q->pushed_at = c->event->times[0];
+		if (!q->lazy || !c->anywhere || q->first != c || q->running)
+			pthread_cond_signal(&q->worker->wake);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (err) {
@@ -192,15 +239,17 @@ cl_int ocl_queue_push(cl_command_queue q, struct ocl_command *c)
 /*
  * Who waits for one launch that the worker has not begun sends it himself: two wake-ups less. Only
  * what touches no memory of the application, whose threads' stacks migrate, and waits for no event.
- * Locking: state->lock, dropped meanwhile.
  */
-static bool help(struct ocl_state *s, cl_command_queue q)
+bool ocl_queue_help(struct ocl_state *s, cl_command_queue q)
 {
 	int old;
 
+	if (q->running && !q->first && ocl_now() - q->pushed_at < SOON_NS)
+		q->helped += 2;
 	if (!q->first || q->running || !q->first->anywhere || q->first->n_wait || q->first->next)
 		return false;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	q->helped++;
 	run_first(s, q);
 	pthread_setcancelstate(old, NULL);
 	if (!q->first)
@@ -217,12 +266,18 @@ cl_int ocl_queue_finish(cl_command_queue q)
 
 	pthread_mutex_lock(&s->lock);
 	while (q->first || q->running)
-		if (!help(s, q))
+		if (!ocl_queue_help(s, q))
 			pthread_cond_wait(&q->idle, &s->lock);
 	err = q->error;
 	q->error = CL_SUCCESS;
 	pthread_mutex_unlock(&s->lock);
 	return err;
+}
+
+void ocl_queue_flush(cl_command_queue q)
+{
+	if (q->lazy && q->first)
+		pthread_cond_signal(&q->worker->wake);
 }
 
 /* The application let go of it: what was enqueued still runs. */

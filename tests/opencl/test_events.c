@@ -68,6 +68,54 @@ static void test_user_event(void)
 	CL_OK(clReleaseCommandQueue(q));
 }
 
+static void store(cl_kernel k, cl_int value, cl_event *event)
+{
+	size_t one = 1;
+
+	CL_OK(clSetKernelArg(k, 1, sizeof(value), &value));
+	CL_OK(clEnqueueNDRangeKernel(queue, k, 1, NULL, &one, NULL, 0, NULL, event));
+}
+
+static int reaches(volatile int *at, int value)
+{
+	for (int i = 0; i < 5000 && *at != value; i++)
+		usleep(1000);
+	return *at == value;
+}
+
+/* Who waits for each launch runs it himself; one that nobody waits for runs none the less. */
+static void test_nobody_waits(void)
+{
+	cl_kernel k = opencl_kernel("kernel void store(global int *p, int v) { *p = v; }", "store");
+	int *at = calloc(1, sizeof(*at));
+	cl_event e;
+
+	CL_OK(clSetKernelArgSVMPointer(k, 0, at));
+	for (int round = 0; round < 5; round++) {
+		for (int i = 0; i < 50; i++) {
+			store(k, i, round % 2 ? &e : NULL);
+			if (round % 2) {
+				CL_OK(clWaitForEvents(1, &e));
+				CL_OK(clReleaseEvent(e));
+			} else {
+				CL_OK(clFinish(queue));
+			}
+			CU_ASSERT_EQUAL(*at, i);
+		}
+		store(k, 1000 + round, NULL);
+		CU_ASSERT(reaches(at, 1000 + round));
+	}
+	for (int i = 0; i < 50; i++) {
+		store(k, i, NULL);
+		CL_OK(clFinish(queue));
+	}
+	store(k, 2000, NULL);
+	CL_OK(clFlush(queue));
+	CU_ASSERT(reaches(at, 2000));
+	CL_OK(clReleaseKernel(k));
+	free(at);
+}
+
 static void test_failed_wait(void)
 {
 	cl_event u = clCreateUserEvent(context, NULL), m;
@@ -161,6 +209,7 @@ int main(void)
 		{ "queues", test_queues },
 		{ "user events and wait lists", test_user_event },
 		{ "a failed event in a wait list", test_failed_wait },
+		{ "a launch that nobody waits for", test_nobody_waits },
 		{ "callbacks", test_callbacks },
 		{ "profiling", test_profiling },
 		{ "bad wait lists", test_bad_lists },
