@@ -105,8 +105,6 @@ static void loop(void *unused)
 	(void)unused;
 	for (;;) {
 		poll(fd, 2, hmm_trace_on ? TRACE_MS : -1);
-		if (fd[0].revents)
-			return;
 		if (fd[1].revents) {
 			int one = accept4(inspect.listener, NULL, NULL, SOCK_CLOEXEC);
 
@@ -115,6 +113,8 @@ static void loop(void *unused)
 		}
 		hmm_trace_sample(inspect.ops);
 		hmm_trace_flush();
+		if (fd[0].revents)
+			return;
 	}
 }
 
