@@ -106,7 +106,6 @@ static int start(const char *name, const struct hmm_config *config)
 		hmm_log(HMM_LOG_ERROR, "backend \"%s\" does not start: %s", ops->name,
 			strerrordesc_np(-err));
 		hmm_trace_stop();
-	hmm_advice_clear();
 		return err;
 	}
 	if (!prepared)
@@ -124,6 +123,7 @@ static void stop(void)
 	process.ops->stop();
 	process.ops = NULL;
 	hmm_trace_stop();
+	hmm_advice_clear();
 }
 
 int hmm_process_open(struct hmm **out, const char *backend, const struct hmm_config *config)
