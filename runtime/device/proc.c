@@ -123,6 +123,8 @@ void hmm_proc_invalid(struct hmm_proc *p, uint64_t addr, int write, uint32_t tid
 {
 	atomic_fetch_add(&p->invalid, 1);
 	if (tid && tid == __atomic_load_n(&p->shared->io_tid, __ATOMIC_ACQUIRE)) {
+		hmm_log(HMM_LOG_INFO, "device %u: no access at %lx: %s", p->index,
+			(unsigned long)addr, reason);
 		__atomic_store_n(&p->shared->io_abort, 1, __ATOMIC_RELEASE);
 		os_syscall3(SYS_tgkill, p->pid, tid, HMM_ENGINE_SIG_ABORT);
 		return;
