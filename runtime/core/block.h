@@ -31,6 +31,7 @@
 struct hmm_block_device {
 	struct hmm_bits frames;   /* backed by a device frame, resident or recycled */
 	struct hmm_bits copies;   /* read-only copies of pages that stay with the CPU */
+	struct hmm_bits shared;   /* copies of read-mostly pages that the system owns */
 	unsigned int resident;    /* pages whose owner this device is */
 	bool native;              /* mapped without fault tracking: all 512 are resident */
 	bool on_lru;

@@ -103,10 +103,13 @@ static long map_shared_on_stack(void *arg)
 
 int emu_advised(uintptr_t start, uintptr_t end, int advice, int target)
 {
-	struct advised_args a = { start, end, target >= 0 ? &emu.device[target] : NULL };
+	struct advised_args a = { start, end, NULL };
 
+	if (advice == HMM_ADVICE_NOT_READ_MOSTLY)
+		return emu_unshare_range(start, end);
 	if (advice != HMM_ADVICE_ACCESSED_BY)
 		return 0;
+	a.device = &emu.device[target];
 	if (!emu_device_up(a.device))
 		return -ENODEV;
 	return (int)os_enter(map_shared_on_stack, &a, sizeof(a));

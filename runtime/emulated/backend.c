@@ -25,7 +25,8 @@ static unsigned int skipped_fences(void)
 		return 0;
 	hmm_log(HMM_LOG_WARN, "HMM_TEST_SKIP_FENCE=%s: memory will be corrupted", skip);
 	return (strstr(skip, "device") ? EMU_SKIP_DEVICE_FENCE : 0) |
-	       (strstr(skip, "client") ? EMU_SKIP_CLIENT_FENCE : 0);
+	       (strstr(skip, "client") ? EMU_SKIP_CLIENT_FENCE : 0) |
+	       (strstr(skip, "shared") ? EMU_SKIP_SHARED_FENCE : 0);
 }
 
 static bool probe(void)

@@ -167,6 +167,8 @@ static int move_refused(struct hmm_block *b, unsigned int i, int err, unsigned i
 	uintptr_t addr = hmm_block_addr(b, i);
 
 	if (err == -EBUSY && *tries == 0) {
+		/* What was shared, or not detached, may still be protected: we would ask ourselves. */
+		uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
 		os_madvise(addr, HMM_PAGE_BYTES, MADV_POPULATE_WRITE);
 	} else {
 		os_syscall1(SYS_sched_yield, 0);

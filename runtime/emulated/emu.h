@@ -82,6 +82,7 @@ extern struct emu emu;
 /* emu.test_skip */
 #define EMU_SKIP_DEVICE_FENCE 1u /* do not revoke the device's view before copying home */
 #define EMU_SKIP_CLIENT_FENCE 2u /* do not detach the page before copying out */
+#define EMU_SKIP_SHARED_FENCE 4u /* do not drop devices' copies before the CPU stores */
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {
@@ -114,6 +115,9 @@ bool emu_windows_contain(uintptr_t start, uintptr_t end);
 
 /* engine_map.c: the device page table. Locking: as above. */
 void emu_engine_map(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
+/* The same, and what writes there faults. */
+void emu_engine_map_to_read(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			    unsigned int end);
 void emu_engine_track(struct hmm_block *b, struct emu_device *d);
 void emu_engine_zap(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
 void emu_frames_free(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
@@ -160,9 +164,14 @@ int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsign
 	       bool exclusive, bool streaming, struct hmm_bits *out);
 
 /* range.c: whole operations; no lock held on entry. */
-/* @moves: NULL, or of the faulting page @i: nothing leaves once its owner has changed since. */
+/* A device's fault: the moves of its page as the message was read, and whether it only reads. */
+struct emu_touch {
+	uint8_t moves;
+	bool reads;
+};
+/* @touch: NULL, or of page @i: nothing leaves once its owner has changed since. */
 int emu_block_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
-		  bool streaming, const uint8_t *moves);
+		  bool streaming, const struct emu_touch *touch);
 int emu_block_home(struct hmm_block *b, unsigned int i, unsigned int end, bool streaming);
 int emu_home_device(struct emu_device *d);
 long emu_migrate(uintptr_t start, uintptr_t end, int target);
@@ -181,6 +190,18 @@ unsigned int emu_window(struct hmm_window *w, uintptr_t addr, int place, unsigne
 /* Evict pages that were advised to go first; 0 (some went), EMU_NO_ROOM, or as emu_reserve(). */
 int emu_evict_advised(struct emu_device *d);
 int emu_advised(uintptr_t start, uintptr_t end, int advice, int target);
+
+/*
+ * share.c: copies of read-mostly pages on devices. Locking of the first three: as emu_to_device().
+ * emu_share: what the device owns of [i, end) and was advised so goes home, and stays there to
+ * read. 0, EMU_DRAIN, or -errno.
+ */
+int emu_share(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
+void emu_unshare(struct hmm_block *b, unsigned int i, unsigned int end);
+bool emu_is_shared(const struct hmm_block *b, unsigned int i, unsigned int end);
+/* The same for one more device. False: there is no copy. No lock held. */
+bool emu_share_again(struct hmm_block *b, struct emu_device *d, unsigned int i);
+int emu_unshare_range(uintptr_t start, uintptr_t end);
 
 /* query.c: one entry a page. 0 or -errno. */
 int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);

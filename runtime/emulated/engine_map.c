@@ -40,6 +40,13 @@ static void continue_run(struct hmm_block *b, struct emu_device *d, unsigned int
 	}
 }
 
+void emu_engine_map_to_read(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			    unsigned int end)
+{
+	if (emu_device_up(d))
+		continue_run(b, d, i, end, true);
+}
+
 void emu_engine_map(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {
 	struct hmm_block_device *n = &b->dev[d->index];
@@ -102,6 +109,7 @@ void emu_frames_free(struct hmm_block *b, struct emu_device *d, unsigned int i, 
 		n += stop - i;
 		hmm_bits_clear_range(frames, i, stop);
 		hmm_bits_clear_range(&b->dev[d->index].copies, i, stop);
+		hmm_bits_clear_range(&b->dev[d->index].shared, i, stop);
 		i = stop;
 	}
 	atomic_fetch_sub(&d->frames, n);

@@ -33,7 +33,7 @@ static void forget_frames(struct emu_device *d)
 		struct hmm_block_device *n = &b->dev[d->index];
 
 		hmm_lru_remove(&emu.table, b, d->index);
-		n->frames = n->copies = (struct hmm_bits){ 0 };
+		n->frames = n->copies = n->shared = (struct hmm_bits){ 0 };
 		n->native = false;
 	}
 	emu_windows_unmap_device(d->index);

@@ -30,6 +30,7 @@ static int untrack(struct hmm_block *b)
 	struct hmm_bits *tracked = &b->registered;
 	unsigned int i = 0, stop;
 
+	emu_unshare(b, 0, HMM_BLOCK_PAGES); /* no store to them would be seen */
 	while ((i = hmm_bits_find(tracked, i, HMM_BLOCK_PAGES, true)) < HMM_BLOCK_PAGES) {
 		stop = hmm_bits_find(tracked, i, HMM_BLOCK_PAGES, false);
 		uffd_unregister(emu.client, hmm_block_addr(b, i), (stop - i) * HMM_PAGE_BYTES);
@@ -70,7 +71,7 @@ static int first_touch(struct hmm_block *b, uintptr_t addr)
 	size_t done;
 	int err = 0;
 
-	if (b && !hmm_block_resident(b))
+	if (b && !hmm_block_resident(b) && !emu_is_shared(b, 0, HMM_BLOCK_PAGES))
 		err = untrack(b);
 	if (err)
 		return err;
@@ -83,13 +84,15 @@ static int first_touch(struct hmm_block *b, uintptr_t addr)
 }
 
 /* Locking: mirror shared, b->lock. */
-static int bring_home(struct hmm_block *b, uintptr_t addr)
+static int bring_home(struct hmm_block *b, uintptr_t addr, bool write)
 {
 	struct emu_device *d = &emu.device[b->owner[hmm_block_index(addr)] - 1];
 	unsigned int i = hmm_block_index(addr), pages;
 
 	pages = emu_window(&emu.cpu_window, addr, HMM_SYSTEM, FIRST_WINDOW);
 	emu_count(d, EMU_CPU_FAULTS, 1);
+	if (!write && emu_device_up(d) && !emu_share(b, d, i, i + pages) && !b->owner[i])
+		return 0;
 	return emu_to_system(b, d, i, i + pages, false);
 }
 
@@ -109,7 +112,15 @@ static bool is_over(struct hmm_block *b, uintptr_t addr, uint8_t homes)
 	return b->homes[hmm_block_index(addr)] != homes;
 }
 
-static int serve(uintptr_t addr, bool protected, uint8_t homes)
+/* Locking: mirror shared, b->lock (or no block). */
+static void unprotect(struct hmm_block *b, uintptr_t addr)
+{
+	if (b && !(emu.test_skip & EMU_SKIP_SHARED_FENCE))
+		emu_unshare(b, hmm_block_index(addr), hmm_block_index(addr) + 1);
+	uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
+}
+
+static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
 {
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
 	int err = 0;
@@ -120,10 +131,10 @@ static int serve(uintptr_t addr, bool protected, uint8_t homes)
 	if (b && b->owner[hmm_block_index(addr)] && is_over(b, addr, homes))
 		; /* a thread that waits none the less faults again */
 	else if (b && hmm_block_owner(b, hmm_block_index(addr)))
-		err = bring_home(b, addr);
-	else if (protected)
-		/* A migration by copying was given up, or came and went. */
-		uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
+		err = bring_home(b, addr, flags & UFFD_PAGEFAULT_FLAG_WRITE);
+	else if (flags & UFFD_PAGEFAULT_FLAG_WP)
+		/* Devices have copies, or a migration by copying was given up, or came and went. */
+		unprotect(b, addr);
 	else
 		err = first_touch(b, addr);
 	if (!err)
@@ -145,7 +156,7 @@ void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 	if (b && hmm_block_owner(b, hmm_block_index(addr)))
 		emu_dwell(b);
 	do {
-		err = serve(addr, msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP, homes);
+		err = serve(addr, msg->arg.pagefault.flags, homes);
 		if (err == EMU_DRAIN)
 			emu_events_drain();
 		else if (err == -ENOMEM)

@@ -26,6 +26,11 @@ static bool remap_resident(struct emu_device *d, struct hmm_block *b, uintptr_t 
 
 	os_read_lock(&emu.mirror);
 	os_mutex_lock(&b->lock);
+	if (!write && !b->owner[i] && hmm_bits_test(&b->dev[d->index].shared, i)) {
+		emu_engine_map_to_read(b, d, i, i + 1);
+		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+		here = true;
+	}
 	if (b->owner[i] == HMM_OWNER_DEVICE(d->index) &&
 	    !(write && hmm_bits_test(&b->read_only, i))) {
 		unsigned int end = hmm_block_owner_run(b, i, HMM_BLOCK_PAGES, b->owner[i]);
@@ -83,7 +88,8 @@ static bool is_readable(uintptr_t addr)
  * As is_over() in fault_cpu.c: once the page has been here the message is served, also when the
  * rest of its window is not.
  */
-static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr, uint8_t moves)
+static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr,
+		      const struct emu_touch *touch)
 {
 	struct hmm_block *b = hmm_block_get(&emu.table, addr);
 	unsigned int i = hmm_block_index(addr), pages = window_in(d, v, addr);
@@ -94,11 +100,13 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 		return -ENOMEM;
 	if (hmm_block_owner(b, i))
 		emu_dwell(b);
+	/* The copies that it has of what follows may stay. */
+	pages = hmm_bits_find(&b->dev[d->index].shared, i + 1, i + pages, true) - i;
 	if (pages > d->capacity)
 		pages = (unsigned int)d->capacity;
 	for (;;) {
-		err = emu_block_out(b, d, i, i + pages, false, &moves);
-		if (__atomic_load_n(&b->moves[i], __ATOMIC_ACQUIRE) != moves) {
+		err = emu_block_out(b, d, i, i + pages, false, touch);
+		if (__atomic_load_n(&b->moves[i], __ATOMIC_ACQUIRE) != touch->moves) {
 			err = 0;
 			break;
 		}
@@ -116,8 +124,8 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 		pages = 1;
 		os_sleep_ns(1000000);
 	}
-	if (!err && __atomic_load_n(&b->moves[i], __ATOMIC_ACQUIRE) == moves && !hmm_block_owner(b, i) &&
-	    hmm_bits_test(&b->kernel_used, i))
+	if (!err && __atomic_load_n(&b->moves[i], __ATOMIC_ACQUIRE) == touch->moves &&
+	    !hmm_block_owner(b, i) && hmm_bits_test(&b->kernel_used, i))
 		return -EBUSY;
 	if (!err) {
 		atomic_fetch_add(&d->proc.served_pages, pages);
@@ -131,6 +139,7 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 			   uint8_t moves)
 {
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+	struct emu_touch touch = { moves, !write };
 	struct os_vma v;
 	int err;
 
@@ -156,8 +165,10 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 		;
 	else if (emu_is_kept(addr))
 		return "HMM_MIGRATE, or its advice, keeps the page in system memory";
+	else if (!write && b && emu_share_again(b, d, hmm_block_index(addr)))
+		err = 0;
 	else
-		err = migrate_in(d, &v, addr, moves);
+		err = migrate_in(d, &v, addr, &touch);
 	if (err == -EBUSY)
 		return "the page is pinned";
 	if (err == -ENOMEM)

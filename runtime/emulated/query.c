@@ -19,6 +19,8 @@ static void query_page(uintptr_t addr, uint64_t map, const struct os_vma *v,
 	for (unsigned int d = 0; d < emu.devices; d++)
 		if (emu_remote_contains(&emu.device[d], addr))
 			s->flags |= HMM_PAGE_REMOTE;
+	if (b && emu_is_shared(b, i, i + 1))
+		s->flags |= HMM_PAGE_COPIED;
 	if (b && b->owner[i]) {
 		s->location = b->owner[i] - 1;
 		return;

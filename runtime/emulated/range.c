@@ -63,7 +63,7 @@ static int allowed_out(struct hmm_block *b, struct emu_device *d, unsigned int i
 
 /* One try. Frames are promised before the block is locked: eviction locks blocks. */
 static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
-		   bool exclusive, bool streaming, const uint8_t *moves)
+		   bool exclusive, bool streaming, const struct emu_touch *touch)
 {
 	unsigned int reserved = 0, used = 0, need;
 	int err = 0;
@@ -80,6 +80,8 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 	}
 	for (;;) {
 		os_mutex_lock(&b->lock);
+		if (!touch || b->moves[i] == touch->moves)
+			emu_unshare(b, i, end); /* their frames, too */
 		need = missing_frames(b, d->index, i, end);
 		if (need <= reserved)
 			break;
@@ -91,12 +93,14 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 	}
 	if (atomic_load(&emu.hold))
 		err = EMU_NO_ROOM; /* a fork is under way */
-	else if (moves && b->moves[i] != *moves)
+	else if (touch && b->moves[i] != touch->moves)
 		err = 0;
 	else if (!emu_device_up(d))
 		err = -ENODEV;
 	else
 		err = allowed_out(b, d, i, end, exclusive, streaming, &used);
+	if (!err && touch && touch->reads)
+		emu_share(b, d, i, end); /* where that fails they are the device's alone */
 	os_mutex_unlock(&b->lock);
 out:
 	emu_unreserve(d, reserved - used);
@@ -105,14 +109,14 @@ out:
 }
 
 int emu_block_out(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
-		  bool streaming, const uint8_t *moves)
+		  bool streaming, const struct emu_touch *touch)
 {
 	uint64_t until = os_now_ns() + ROOM_NS;
 	bool exclusive = false;
 	int err;
 
 	for (;;) {
-		err = try_out(b, d, i, end, exclusive, streaming, moves);
+		err = try_out(b, d, i, end, exclusive, streaming, touch);
 		if (err == EMU_EXCLUSIVE)
 			exclusive = true;
 		else if (err == EMU_DRAIN)

@@ -75,6 +75,80 @@ static void arguments(void)
 	munmap(p, 3 * PAGE);
 }
 
+static uint64_t faults(void)
+{
+	struct hmm_stats s = { .sz = sizeof(s) };
+
+	CU_ASSERT_EQUAL(hmm_stats(h, -1, &s), 0);
+	return s.cpu_faults + s.device_faults;
+}
+
+static int device_reads(int device, const char *p)
+{
+	char c = 0;
+
+	CU_ASSERT_EQUAL(hmm_device_read(h, device, p, &c, 1), 1);
+	return c;
+}
+
+/* Do devices have copies of the first page? Only the emulated ones make any. */
+static bool has_copies(const char *p)
+{
+	return !is_emulated() ||
+	       (where(p) == HMM_SYSTEM && (page_flags(p) & HMM_PAGE_COPIED));
+}
+
+static bool has_none(const char *p)
+{
+	return !(page_flags(p) & HMM_PAGE_COPIED);
+}
+
+static void read_mostly(void)
+{
+	char *p = map_pages(16 * PAGE, 1);
+	uint64_t before;
+
+	advise(p, 16 * PAGE, HMM_ADVICE_READ_MOSTLY, 0);
+	CU_ASSERT(device_reads(0, p) == 1 && has_copies(p));
+	CU_ASSERT(device_reads(1, p) == 1 && has_copies(p));
+	before = faults();
+	CU_ASSERT(device_reads(0, p) == 1 && device_reads(1, p) == 1 && all_bytes(p, PAGE, 1));
+	if (is_emulated())
+		CU_ASSERT_EQUAL(faults(), before);
+	/* Who writes has it alone. */
+	p[0] = 2;
+	CU_ASSERT(where(p) == HMM_SYSTEM && has_none(p));
+	CU_ASSERT(device_reads(0, p) == 2 && device_reads(1, p) == 2 && has_copies(p));
+	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p, "\3", 1), 1);
+	CU_ASSERT(where(p) == 0 && has_none(p));
+	CU_ASSERT_EQUAL(device_reads(1, p + 15 * PAGE), 1);
+	CU_ASSERT(p[0] == 3 && has_copies(p));
+	CU_ASSERT(device_reads(1, p) == 3 && p[0] == 3 && has_copies(p));
+	/* hmm_migrate() leaves it on the target alone, and home means at home, too. */
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, 16 * PAGE, 1, 0), 16);
+	CU_ASSERT(where(p) == 1 && has_none(p));
+	CU_ASSERT(p[0] == 3 && has_copies(p));
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, 16 * PAGE, HMM_SYSTEM, 0), 16);
+	CU_ASSERT_EQUAL(where(p), HMM_SYSTEM);
+	munmap(p, 16 * PAGE);
+}
+
+static void no_longer_read_mostly(void)
+{
+	char *p = map_pages(16 * PAGE, 1);
+
+	advise(p, 16 * PAGE, HMM_ADVICE_READ_MOSTLY, 0);
+	CU_ASSERT(device_reads(0, p) == 1 && has_copies(p));
+	advise(p, 8 * PAGE, HMM_ADVICE_NOT_READ_MOSTLY, 0);
+	CU_ASSERT(has_none(p) && has_copies(p + 8 * PAGE));
+	CU_ASSERT(device_reads(0, p) == 1 && where(p) == 0);
+	/* What the program discards, devices do not remember. */
+	CU_ASSERT_EQUAL(madvise(p + 8 * PAGE, PAGE, MADV_DONTNEED), 0);
+	CU_ASSERT(has_none(p + 8 * PAGE) && device_reads(0, p + 8 * PAGE) == 0);
+	CU_ASSERT(has_copies(p + 8 * PAGE) && p[8 * PAGE] == 0);
+	munmap(p, 16 * PAGE);
+}
+
 static void no_migrate(void)
 {
 	char *p = map_pages(8 * PAGE, 1), buf[8 * PAGE];
@@ -231,6 +305,8 @@ void add_advice_suite(void)
 							   conf_tear_down);
 
 	CU_add_test(s, "arguments", arguments);
+	CU_add_test(s, "read-mostly", read_mostly);
+	CU_add_test(s, "no longer read-mostly", no_longer_read_mostly);
 	CU_add_test(s, "no-migrate", no_migrate);
 	CU_add_test(s, "sequential, random and normal windows", windows);
 	CU_add_test(s, "evict first", evict_first);

@@ -86,7 +86,7 @@ int check_all(struct drive *d, int device)
 			model_cpu_touched(&d->m, offset, PAGE);
 		} else {
 			got = hmm_device_read(d->h, device, d->m.base + offset, d->plain, PAGE);
-			model_device_touched(&d->m, offset, PAGE, (unsigned int)device);
+			model_device_touched(&d->m, offset, PAGE, (unsigned int)device, false);
 		}
 		if (got != (long)PAGE)
 			return wrong(d, offset, "hmm_device_read() is %ld", got);

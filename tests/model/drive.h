@@ -24,7 +24,7 @@ struct settings {
 	unsigned int pages;
 	long trace;          /* print what touches this page; -1 */
 	const char *without; /* names of operations to leave out, joined by commas */
-	const char *negative; /* NULL, "model", "device" or "client": must fail */
+	const char *negative; /* NULL, "model", "device", "client" or "shared": must fail */
 };
 extern struct settings settings;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * model [--backend NAME] [--algorithm move|wp] [--mode sequential|racing] [--seed N] [--count N]
- *       [--pages N] [--without KIND,...] [--trace PAGE] [--negative model|device|client]
+ *       [--pages N] [--without KIND,...] [--trace PAGE] [--negative model|device|client|shared]
  *
  * Random operations against the model of the page states. With --negative the model, or a fence
  * of the runtime (HMM_TEST_SKIP_FENCE), is broken, and mismatches must be found.

@@ -25,7 +25,8 @@ int model_create(struct model *m, void *base, unsigned int pages, unsigned int d
 	m->page = shared_memory(pages * sizeof(*m->page));
 	m->now = shared_memory(pages * PAGE);
 	m->zeroed = shared_memory(pages * PAGE);
-	return m->page && m->now && m->zeroed ? 0 : -ENOMEM;
+	m->mostly = shared_memory(pages * sizeof(*m->mostly));
+	return m->page && m->now && m->zeroed && m->mostly ? 0 : -ENOMEM;
 }
 
 void model_destroy(struct model *m)
@@ -33,6 +34,7 @@ void model_destroy(struct model *m)
 	munmap(m->page, m->pages * sizeof(*m->page));
 	munmap(m->now, m->pages * PAGE);
 	munmap(m->zeroed, m->pages * PAGE);
+	munmap(m->mostly, m->pages * sizeof(*m->mostly));
 }
 
 void model_map(struct model *m, unsigned int first, unsigned int n, int prot)
@@ -223,7 +225,15 @@ void model_cpu_touched(struct model *m, size_t offset, size_t n)
 		model_only(m, i, 1, AT_SYSTEM | (m->page[i].where & AT_NOWHERE));
 }
 
-void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int device)
+/* What a device reads it may get a copy of, and of what lies around it. */
+static void may_be_copied(struct model *m)
+{
+	for (unsigned int i = 0; i < m->pages; i++)
+		if (m->mostly[i] && m->page[i].mapped)
+			m->page[i].where |= AT_SYSTEM;
+}
+
+void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int device, bool store)
 {
 	if (!n)
 		return;
@@ -231,6 +241,8 @@ void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int
 	around(m, offset, n, AT_DEVICE(device));
 	for (size_t i = offset / PAGE; i <= (offset + n - 1) / PAGE; i++)
 		m->page[i].where = AT_DEVICE(device);
+	if (!store)
+		may_be_copied(m);
 }
 
 void model_evicted(struct model *m, unsigned int device)

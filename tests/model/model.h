@@ -35,6 +35,7 @@ struct model {
 	unsigned int pages;
 	unsigned int devices;
 	struct model_page *page;
+	bool *mostly;          /* advised to be read mostly: of the address, not of the page */
 	char *now;             /* the bytes that it must hold */
 	char *zeroed;          /* the same had MADV_FREE discarded the page */
 };
@@ -73,7 +74,8 @@ unsigned int model_run(const struct model *m, unsigned int first, unsigned int n
 
 /* A CPU touched these bytes, or a device; pages of the neighbourhood may have come along. */
 void model_cpu_touched(struct model *m, size_t offset, size_t n);
-void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int device);
+void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int device,
+			  bool store);
 /* Pages of the range may now be at @places, too. */
 void model_may_be(struct model *m, unsigned int first, unsigned int n, uint32_t places);
 /* They are nowhere else. */

@@ -188,6 +188,8 @@ static int check_status(struct drive *d, unsigned int page, const struct hmm_pag
 	/* With the driver a device may have a page where it is: one that will not leave. */
 	if (s->flags & (on_driver() ? HMM_PAGE_SHARED : HMM_PAGE_SHARED | HMM_PAGE_REMOTE))
 		return wrong(d, page * PAGE, "flags %#x of private memory", s->flags);
+	if ((s->flags & HMM_PAGE_COPIED) && (at != AT_SYSTEM || !d->m.mostly[page]))
+		return wrong(d, page * PAGE, "at %d a device has a copy", s->location);
 	if (!d->n_pending)
 		d->m.page[page].where = at;
 	return 0;
@@ -207,6 +209,25 @@ static int query(struct drive *d)
 	for (int i = 0; i < got && !bad; i++)
 		bad = check_status(d, first + (unsigned int)i, &s[i]);
 	return bad;
+}
+
+/* Read mostly, or not. */
+static int advise(struct drive *d)
+{
+	unsigned int first, n;
+	bool mostly = below(d, 2), mapped;
+	int err;
+
+	random_pages(d, below(d, 2) ? 16 : 300, &first, &n);
+	mapped = model_run(&d->m, first, n, true) == n;
+	err = hmm_advise(d->h, d->m.base + first * PAGE, n * PAGE,
+			 mostly ? HMM_ADVICE_READ_MOSTLY : HMM_ADVICE_NOT_READ_MOSTLY, 0);
+	note(d, first, n, mostly, err);
+	if (err != (mapped ? 0 : -EFAULT))
+		return wrong(d, first * PAGE, "hmm_advise() is %d", err);
+	for (unsigned int i = first; !err && i < first + n; i++)
+		d->m.mostly[i] = mostly;
+	return 0;
 }
 
 /* Other memory takes all of a device. */
@@ -233,5 +254,6 @@ const struct op place_ops[] = {
 	{ "async", 20, migrate_async },
 	{ "query", 60, query },
 	{ "evict", 2, evict },
+	{ "advise", 20, advise },
 	{ 0 },
 };

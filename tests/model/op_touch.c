@@ -115,7 +115,7 @@ static int device_load(struct drive *d)
 	if (expect_count(d, offset, n, got, PROT_READ))
 		return -1;
 	can = got > 0 ? (size_t)got : 0;
-	model_device_touched(&d->m, offset, can, (unsigned int)device);
+	model_device_touched(&d->m, offset, can, (unsigned int)device, false);
 	return expect_bytes(d, offset, d->plain, can);
 }
 
@@ -133,7 +133,7 @@ static int device_store(struct drive *d)
 	if (expect_count(d, offset, n, got, PROT_WRITE))
 		return -1;
 	can = got > 0 ? (size_t)got : 0;
-	model_device_touched(&d->m, offset, can, (unsigned int)device);
+	model_device_touched(&d->m, offset, can, (unsigned int)device, true);
 	model_store(&d->m, offset, d->plain, can);
 	return 0;
 }
@@ -156,7 +156,7 @@ static int native_store(struct drive *d)
 		return wrong(d, offset, "a native store of %zu bytes: error %d", n, err);
 	for (uint32_t i = 0; i < n; i++)
 		d->plain[i] = (char)native_pattern(seed, i);
-	model_device_touched(&d->m, offset, n, device);
+	model_device_touched(&d->m, offset, n, device, true);
 	model_store(&d->m, offset, d->plain, n);
 	return 0;
 }
@@ -177,7 +177,7 @@ static int native_load(struct drive *d)
 	err = native_copy(&d->native[device], d->plain, d->m.base + offset, (uint32_t)n);
 	if (err)
 		return wrong(d, offset, "a native load of %zu bytes: error %d", n, err);
-	model_device_touched(&d->m, offset, n, device);
+	model_device_touched(&d->m, offset, n, device, false);
 	return expect_bytes(d, offset, d->plain, n);
 }
 

@@ -70,6 +70,21 @@ static void move_some(struct racer *r)
 	atomic_fetch_add(&r->race->count[RACE_MIGRATIONS], 1);
 }
 
+/* Pages are read mostly here, then there. */
+static void advise_some(struct racer *r)
+{
+	static const int advice[] = { HMM_ADVICE_READ_MOSTLY, HMM_ADVICE_NOT_READ_MOSTLY };
+	unsigned int first, n, which = below(&r->d, 2);
+	int got;
+
+	random_pages(&r->d, r->d.m.pages / 2, &first, &n);
+	racer_note(r, "mover", "advise", first * PAGE, n * PAGE, advice[which]);
+	got = hmm_advise(r->d.h, r->d.m.base + first * PAGE, n * PAGE, advice[which], 0);
+	if (got && got != -EFAULT)
+		racer_wrong(r, "mover", first * PAGE, "hmm_advise()", got, 0);
+	atomic_fetch_add(&r->race->count[RACE_ADVICE], 1);
+}
+
 static void query_all(struct racer *r)
 {
 	struct hmm_page_status *s = (void *)r->d.plain;
@@ -105,6 +120,8 @@ static void *mover(void *racer)
 			evict_some(r);
 		else if (what < 20)
 			query_all(r);
+		else if (what < 24 && !left_out("advise"))
+			advise_some(r);
 		else
 			move_some(r);
 	}
@@ -141,7 +158,8 @@ static void run_threads(struct race *race, struct racer *racer)
 static void print_counts(struct race *race, long pages)
 {
 	static const char *const names[RACE_KINDS] = { "loads and stores of shared pages",
-		"operations of page owners", "migrations", "queries", "evictions", "forks" };
+		"operations of page owners", "migrations", "queries", "evictions", "forks",
+		"advice" };
 	struct hmm_stats s = { .sz = sizeof(s) };
 
 	hmm_stats(race->d->h, -1, &s);

@@ -18,7 +18,7 @@
 #define IS_WHOLE(page) ((page) % 5 == 4)
 
 enum race_kind { RACE_LANE_OPS, RACE_OWNER_OPS, RACE_MIGRATIONS, RACE_QUERIES, RACE_EVICTIONS,
-		 RACE_FORKS, RACE_KINDS };
+		 RACE_FORKS, RACE_ADVICE, RACE_KINDS };
 
 struct race {
 	struct drive *d;
