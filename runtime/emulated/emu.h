@@ -32,6 +32,7 @@
 struct emu_refused {
 	uintptr_t addr;
 	uint32_t tid;
+	uint64_t at; /* ns */
 };
 
 struct emu_device {

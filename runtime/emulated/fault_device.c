@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #define FIRST_WINDOW 16
+#define AGAIN_NS 100000000ull /* a thread that was told to try again has done so by then */
 #define BUSY_NS 100000000ull /* pinned pages are tried again for so long */
 
 /*
@@ -179,16 +180,17 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 /*
  * A message may be old: its page was served on behalf of another one, the thread went on, and
  * the program has unmapped the page since. So a thread is told to try again, and only what it
- * asks for twice in a row is invalid.
+ * asks for twice in a row is invalid: at once, for two old messages of a page may be far apart.
  */
 static bool asked_before(struct emu_device *d, uintptr_t addr, uint32_t tid)
 {
 	struct emu_refused *r = &d->refused[tid % EMU_REFUSED];
+	uint64_t now = os_now_ns();
 	bool before;
 
 	os_mutex_lock(&d->proc.fault_lock);
-	before = r->addr == addr && r->tid == tid;
-	*r = before ? (struct emu_refused){ 0 } : (struct emu_refused){ addr, tid };
+	before = r->addr == addr && r->tid == tid && now - r->at < AGAIN_NS;
+	*r = before ? (struct emu_refused){ 0 } : (struct emu_refused){ addr, tid, now };
 	os_mutex_unlock(&d->proc.fault_lock);
 	return before;
 }
@@ -230,7 +232,8 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t 
 		return;
 	emu_count(d, EMU_DEVICE_FAULTS, -1ull);
 	atomic_fetch_sub(&d->proc.served, 1);
-	if (!asked_before(d, addr, msg->arg.pagefault.feat.ptid)) {
+	/* The page was here since the message was read: it is an old one. */
+	if (emu_moves(addr) != moves || !asked_before(d, addr, msg->arg.pagefault.feat.ptid)) {
 		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
 		return;
 	}
