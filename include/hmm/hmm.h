@@ -224,8 +224,9 @@ long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer,
  * @addr:   receives the address, of a whole page; untouched on failure.
  *
  * What the CPU or a device stores there reaches the file, at the latest with hmm_sync(), and
- * pages may be on a device meanwhile, and afterwards. Only with the kernel driver, and files
- * that were opened on hmmfs (docs/kernel-driver.md).
+ * pages may be on a device meanwhile, and afterwards. The kernel driver needs files that were
+ * opened on hmmfs (docs/kernel-driver.md); the emulated backend maps every file, never
+ * coherently: see hmm_map_file(3) for when others see what.
  *
  * Return: 0, or -EINVAL (zero or wrapping length, offset, prot, unknown flag, NULL), -EBADF,
  * -EACCES (the descriptor is not open for what @prot asks), -EOPNOTSUPP (not a regular file, or

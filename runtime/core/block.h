@@ -42,6 +42,7 @@ struct hmm_block {
 	struct os_mutex lock;
 	uintptr_t start;
 	struct hmm_span *span;
+	struct emu_fblock *file;      /* it stands for pages of a mapped file, else NULL */
 	uint64_t moved_at;            /* ns; a page of it last came to a device: the dwell time */
 	uint64_t changing_at;         /* ns; when a change of owner last began */
 	struct hmm_bits registered;   /* pages of live, tracked mappings */

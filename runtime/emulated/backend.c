@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The emulated backend: start, stop, and the table of what it does. */
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/enter.h"
 #include "os/self.h"
 #include "os/sys.h"
@@ -26,7 +26,8 @@ static unsigned int skipped_fences(void)
 	hmm_log(HMM_LOG_WARN, "HMM_TEST_SKIP_FENCE=%s: memory will be corrupted", skip);
 	return (strstr(skip, "device") ? EMU_SKIP_DEVICE_FENCE : 0) |
 	       (strstr(skip, "client") ? EMU_SKIP_CLIENT_FENCE : 0) |
-	       (strstr(skip, "shared") ? EMU_SKIP_SHARED_FENCE : 0);
+	       (strstr(skip, "shared") ? EMU_SKIP_SHARED_FENCE : 0) |
+	       (strstr(skip, "write") ? EMU_SKIP_WRITE_FENCE : 0);
 }
 
 static bool probe(void)
@@ -69,6 +70,7 @@ static void stop(void)
 		while (home(&emu.device[d]) == -ENOMEM)
 			os_sleep_ns(10000000); /* there is no other place for these pages */
 	emu.running = false;
+	emu_files_stop();
 	/* A thread of ours that ends unmaps something, and nobody would read of it any more. */
 	emu_untrack_all();
 	/* Descriptors of tracked memory go last: closing wakes who waits there. */
@@ -143,6 +145,7 @@ static int start(const struct hmm_config *c)
 /* In a forked child: these are copies; the parent's descriptors stay open there. */
 static void forget(void)
 {
+	emu_files_forget();
 	for (unsigned int i = 0; i < emu.devices; i++) {
 		struct emu_device *d = &emu.device[i];
 
@@ -303,6 +306,9 @@ const struct hmm_backend_ops hmm_emulated_ops = {
 	.advised = emu_advised,
 	.query = emu_query,
 	.device_io = emu_device_io,
+	.map_file = emu_map_file,
+	.unmap = emu_unmap_file,
+	.sync = emu_sync_file,
 	.connect = connect_engine,
 	.launch_begin = launch_begin,
 	.launch_end = launch_end,

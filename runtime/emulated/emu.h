@@ -82,6 +82,7 @@ extern struct emu emu;
 
 /* emu.test_skip */
 #define EMU_SKIP_DEVICE_FENCE 1u /* do not revoke the device's view before copying home */
+#define EMU_SKIP_WRITE_FENCE 8u /* do not write-protect a file's page before copying it */
 #define EMU_SKIP_CLIENT_FENCE 2u /* do not detach the page before copying out */
 #define EMU_SKIP_SHARED_FENCE 4u /* do not drop devices' copies before the CPU stores */
 
@@ -251,7 +252,7 @@ void emu_kick(void);
 void emu_dwell(const struct hmm_block *b); /* hold ping-pong back; no lock held */
 void emu_untrack_all(void); /* everything is home, and nothing goes out again */
 void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes);
-uint8_t emu_homes(uintptr_t addr);
+uint8_t emu_homes(uintptr_t addr); /* locking: mirror */
 uint8_t emu_moves(uintptr_t addr);
 void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t moves);
 /* Has a page of the block changed its owner, or begun to, after @since? */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The engine of an emulated device: its memory, agents, device I/O, and its death. */
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/enter.h"
 #include "os/sys.h"
 
@@ -20,6 +20,7 @@ int emu_engine_start(struct emu_device *d)
 	d->uffd = fds[1];
 	atomic_store(&d->frames, 0);
 	hmm_proc_run(&d->proc);
+	emu_files_engine_up(d);
 	return 0;
 }
 

@@ -8,7 +8,7 @@
  *
  * The same descriptor delivers the CPU's faults; those are queued for the handlers.
  */
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -186,13 +186,17 @@ static void act(const struct uffd_msg *m)
 {
 	switch (m->event) {
 	case UFFD_EVENT_REMOVE:
+		if (emu_map_find(m->arg.remove.start))
+			break; /* a file's pages are not the mapping's */
 		drop_range(m->arg.remove.start, m->arg.remove.end, false);
 		emu_discard_announced(m->arg.remove.start, m->arg.remove.end);
 		break;
 	case UFFD_EVENT_UNMAP:
+		emu_files_unmapped(m->arg.remove.start, m->arg.remove.end);
 		drop_range(m->arg.remove.start, m->arg.remove.end, true);
 		break;
 	case UFFD_EVENT_REMAP:
+		emu_files_remapped(m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
 		remapped(m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
 		break;
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* A CPU touch of a tracked page: bring it home, or give it its first frame. */
 #include "core/trace.h"
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -98,9 +98,16 @@ static int bring_home(struct hmm_block *b, uintptr_t addr, bool write)
 
 uint8_t emu_homes(uintptr_t addr)
 {
+	const struct emu_map *m = atomic_load(&emu_files.n) ? emu_map_find(addr) : NULL;
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+	struct emu_fblock *fb;
+	unsigned int i = hmm_block_index(addr);
 
-	return b ? b->homes[hmm_block_index(addr)] : 0;
+	if (m) {
+		fb = emu_fblock_get(m->file, emu_map_page(m, addr), &i);
+		b = fb ? fb->block : NULL;
+	}
+	return b ? __atomic_load_n(&b->homes[i], __ATOMIC_RELAXED) : 0;
 }
 
 /*
@@ -153,6 +160,8 @@ void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 	int err;
 
 	HMM_PROBE(cpu_fault_begin, -1, addr, 0);
+	if (emu_file_cpu_fault(msg, homes))
+		return;
 	if (b && hmm_block_owner(b, hmm_block_index(addr)))
 		emu_dwell(b);
 	do {

@@ -4,7 +4,7 @@
  * it is, or end what touched it.
  */
 #include "core/trace.h"
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/arena.h"
 #include "os/self.h"
 #include "os/sys.h"
@@ -141,9 +141,12 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 {
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
 	struct emu_touch touch = { moves, !write };
+	const char *why;
 	struct os_vma v;
 	int err;
 
+	if (emu_file_device_fault(d, addr, write, &why))
+		return why;
 	if (b && remap_resident(d, b, addr, write, protected))
 		return NULL;
 	if (os_vma_find(addr, &v) || v.start > addr)

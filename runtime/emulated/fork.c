@@ -4,7 +4,7 @@
  * first and stays until the fork is over. In the child nothing of the parent's devices
  * is left: its handles answer -EPERM, and it may open its own.
  */
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/enter.h"
 
 #include <pthread.h>
@@ -26,6 +26,8 @@ static void before(void)
 	/* Not a lock: the CPU's faults must be served while the fork is under way. */
 	atomic_fetch_add(&emu.hold, 1); /* then homing waits for who was on the way */
 	os_enter(home_on_stack, &none, sizeof(none));
+	if (atomic_load(&emu_files.n))
+		emu_files_flush(); /* what the child finds */
 }
 
 static void after(void)

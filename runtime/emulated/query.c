@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Where the pages of a range are. */
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/arena.h"
 #include "os/enter.h"
 #include "os/sys.h"
@@ -13,6 +13,8 @@ static void query_page(uintptr_t addr, uint64_t map, const struct os_vma *v,
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
 	unsigned int i = hmm_block_index(addr);
 
+	if (v->kind == OS_VMA_SHARED && emu_file_query(addr, s))
+		return;
 	*s = (struct hmm_page_status){ .location = HMM_NOT_POPULATED, .node = -1 };
 	if (v->kind == OS_VMA_SHARED)
 		s->flags |= HMM_PAGE_SHARED;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Whole operations on address ranges: locks are taken here, and retries happen here. */
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/arena.h"
 #include "os/enter.h"
 #include "os/self.h"
@@ -194,7 +194,8 @@ static int check_vma(const struct os_vma *v, uintptr_t start, uintptr_t end)
 	if (os_arena_contains(start, end) || os_self_contains(start, end) ||
 	    emu_windows_contain(start, end))
 		return -EOPNOTSUPP;
-	if (v->kind == OS_VMA_SPECIAL || v->kind == OS_VMA_SHARED)
+	if (v->kind == OS_VMA_SPECIAL ||
+	    (v->kind == OS_VMA_SHARED && !emu_files_cover(start, end)))
 		return -EOPNOTSUPP;
 	if (!v->read)
 		return -EFAULT;
@@ -223,8 +224,15 @@ size_t emu_accessible(uintptr_t addr, size_t length, bool write)
 	uintptr_t at = addr, end = addr + length;
 	struct os_vma v;
 
-	while (at < end && !os_vma_find(at, &v) && v.start <= at && v.read && (v.write || !write))
+	while (at < end && !os_vma_find(at, &v) && v.start <= at && v.read && (v.write || !write)) {
+		uintptr_t limit = v.end;
+
+		if (v.kind == OS_VMA_SHARED && atomic_load(&emu_files.n))
+			limit = emu_file_limit(at, v.end < end ? v.end : end);
+		if (limit < v.end && limit < end)
+			return limit > addr ? limit - addr : 0;
 		at = v.end;
+	}
 	return at < end ? at - addr : length;
 }
 
@@ -251,6 +259,7 @@ struct migrate_args {
 	uintptr_t start, end;
 	struct emu_device *device;
 	bool streaming;
+	bool files; /* out: some of it is of a mapped file */
 };
 
 /* Runs on a private stack: one block to a device. */
@@ -307,6 +316,20 @@ static long block_to_system(void *arg)
 	return err ? err : on;
 }
 
+/* As far as it is of a file, or is not. */
+static long chunk_to_target(void *arg)
+{
+	struct migrate_args *a = arg;
+	bool is_file = false;
+
+	if (atomic_load(&emu_files.n))
+		a->end = emu_file_border(a->start, a->end, &is_file);
+	a->files |= is_file;
+	if (is_file)
+		return emu_file_migrate(a->start, a->end, a->device);
+	return a->device ? block_to_device(a) : block_to_system(a);
+}
+
 static long check_on_stack(void *arg)
 {
 	struct migrate_args *a = arg;
@@ -353,10 +376,12 @@ long emu_migrate(uintptr_t start, uintptr_t end, int target)
 		a.end = (start & ~(HMM_BLOCK_BYTES - 1)) + HMM_BLOCK_BYTES;
 		if (a.end > end)
 			a.end = end;
-		n = os_enter(a.device ? block_to_device : block_to_system, &a, sizeof(a));
+		n = os_enter(chunk_to_target, &a, sizeof(a));
 		if (n < 0)
 			return n;
 		total += n;
 	}
-	return a.device && end - first > HMM_BLOCK_BYTES ? count_on(first, end, a.device) : total;
+	if (!a.device || a.files || end - first <= HMM_BLOCK_BYTES)
+		return total;
+	return count_on(first, end, a.device);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Pages of one block from the system to a device, between devices, and home. */
 #include "core/trace.h"
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -292,6 +292,8 @@ int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 	uint8_t owner = HMM_OWNER_DEVICE(d->index);
 	int err = 0;
 
+	if (b->file)
+		return emu_file_home(b, d, i, end);
 	for (; !err && i < end; i++) {
 		unsigned int stop;
 

@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Pages of mapped files to a device and home. They are copied: write-protected on the side that
+ * has them, copied, handed over, taken away. A page keeps its dirty bit wherever it goes.
+ */
+#include "emulated/file.h"
+#include "os/sys.h"
+
+#include <errno.h>
+
+#define FIRST_WINDOW 16
+#define ROOM_NS 5000000000ull /* device memory that never comes free */
+
+void emu_file_protect_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+			     unsigned int end)
+{
+	struct emu_piece p = { 0 };
+
+	while (emu_device_up(d) && emu_piece_next(fb, i, end, &p))
+		uffd_protect(d->uffd, p.addr, (p.end - p.i) * HMM_PAGE_BYTES, true);
+}
+
+/* Entries for pages that are there; a clean one's first store is to be seen. */
+static void map_run(struct emu_fblock *fb, struct emu_device *d, const struct emu_piece *p,
+		    unsigned int i, unsigned int end, bool protect)
+{
+	uint64_t mode = protect ? UFFDIO_CONTINUE_MODE_WP : 0;
+
+	while (i < end) {
+		uintptr_t addr = p->addr + (i - p->i) * HMM_PAGE_BYTES;
+		size_t done = 0;
+		int err = uffd_continue(d->uffd, addr, (end - i) * HMM_PAGE_BYTES, mode, &done);
+		unsigned int n = (unsigned int)(done / HMM_PAGE_BYTES);
+
+		if (err == -EINVAL && mode) { /* before Linux 6.4: nobody sees the first store */
+			mode = 0;
+			hmm_bits_set_range(&fb->dirty, i, end);
+			continue;
+		}
+		if (err == -EEXIST && !n)
+			n = 1;
+		else if (err && err != -EAGAIN && !n)
+			return; /* the engine is gone: its death is handled elsewhere */
+		if (protect && !mode && !p->write)
+			uffd_protect(d->uffd, addr, n * HMM_PAGE_BYTES, true);
+		i += n;
+	}
+}
+
+static void map_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+		       unsigned int end)
+{
+	const uint8_t owner = HMM_OWNER_DEVICE(d->index);
+	struct emu_piece p = { 0 };
+
+	while (emu_device_up(d) && emu_piece_next(fb, i, end, &p)) {
+		for (unsigned int at = p.i; at < p.end;) {
+			bool dirty = hmm_bits_test(&fb->dirty, at);
+			unsigned int stop = hmm_bits_find(&fb->dirty, at, p.end, !dirty);
+
+			stop = hmm_block_owner_run(fb->block, at, stop, owner);
+			if (stop > at)
+				map_run(fb, d, &p, at, stop, !dirty || !p.write);
+			at = stop > at ? stop : at + 1;
+		}
+	}
+}
+
+static void arrived(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+		    unsigned int end, unsigned int *used)
+{
+	struct hmm_block *b = fb->block;
+
+	for (unsigned int p = i; p < end; p++) {
+		if (!hmm_bits_test(&b->dev[d->index].frames, p)) {
+			hmm_bits_set(&b->dev[d->index].frames, p);
+			++*used;
+		}
+		hmm_block_set_owner(b, p, HMM_OWNER_DEVICE(d->index));
+	}
+	b->moved_at = os_now_ns();
+	emu_count(d, EMU_TO_DEVICE, end - i);
+}
+
+static int from_system(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+		       unsigned int end, unsigned int *used)
+{
+	size_t len = (end - i) * HMM_PAGE_BYTES;
+	char *alias = emu_alias(fb->block, d->index, i);
+	bool fence = !(emu.test_skip & EMU_SKIP_CLIENT_FENCE);
+	int err = alias ? 0 : -ENOMEM;
+
+	if (!err && fence)
+		err = emu_file_protect(fb, i, end);
+	if (err)
+		return err;
+	if (os_syscall4(SYS_pread64, fb->file->memory, alias, len,
+			(fb->first + i) << HMM_PAGE_SHIFT) != (long)len)
+		return -ENOMEM;
+	if (!fence)
+		os_sleep_ns(100000); /* for the test to see what is stored meanwhile */
+	emu_file_punch(fb, i, end);
+	emu_file_dress(fb, i, end); /* if not, whoever puts a page there tries again */
+	arrived(fb, d, i, end, used);
+	return 0;
+}
+
+static int from_device(struct emu_fblock *fb, struct emu_device *from, struct emu_device *d,
+		       unsigned int i, unsigned int end, unsigned int *used)
+{
+	char *dst = emu_alias(fb->block, d->index, i), *src = emu_alias(fb->block, from->index, i);
+
+	if (!dst || !src)
+		return -ENOMEM;
+	emu_file_protect_device(fb, from, i, end);
+	os_copy(dst, src, (end - i) * HMM_PAGE_BYTES);
+	arrived(fb, d, i, end, used);
+	emu_frames_free(fb->block, from, i, end);
+	return 0;
+}
+
+/* Locking: mirror, block->lock; enough is reserved. EMU_READ: a page must be read first. */
+static int move_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+		    unsigned int end, unsigned int *used)
+{
+	const uint8_t *owner = fb->block->owner;
+	int err = 0;
+
+	while (!err && i < end) {
+		unsigned int stop = hmm_block_owner_run(fb->block, i, end, owner[i]);
+
+		if (!owner[i] && !hmm_bits_test(&fb->present, i))
+			return EMU_READ;
+		if (!owner[i]) {
+			stop = hmm_bits_find(&fb->present, i, stop, false);
+			err = from_system(fb, d, i, stop, used);
+		} else if (owner[i] != HMM_OWNER_DEVICE(d->index)) {
+			err = from_device(fb, &emu.device[owner[i] - 1], d, i, stop, used);
+		}
+		i = stop;
+	}
+	return err;
+}
+
+static unsigned int missing_frames(const struct hmm_block *b, const struct emu_device *d,
+				   unsigned int i, unsigned int end)
+{
+	unsigned int n = 0;
+
+	for (; i < end; i++)
+		n += !hmm_bits_test(&b->dev[d->index].frames, i);
+	return n;
+}
+
+/* One try. Frames are promised before the block is locked: eviction locks blocks. */
+static int try_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i, unsigned int end,
+		   bool store)
+{
+	struct hmm_block *b = fb->block;
+	unsigned int reserved = 0, used = 0, need;
+	int err = 0;
+
+	os_read_lock(&emu.mirror);
+	for (;;) {
+		os_mutex_lock(&b->lock);
+		need = missing_frames(b, d, i, end);
+		if (need <= reserved)
+			break;
+		os_mutex_unlock(&b->lock);
+		err = emu_reserve(d, need - reserved);
+		if (err)
+			goto out;
+		reserved = need;
+	}
+	if (atomic_load(&emu.hold))
+		err = EMU_NO_ROOM; /* a fork is under way */
+	else if (!emu_device_up(d))
+		err = -ENODEV;
+	else
+		err = move_out(fb, d, i, end, &used);
+	if (store && b->owner[i] == HMM_OWNER_DEVICE(d->index))
+		hmm_bits_set(&fb->dirty, i);
+	map_device(fb, d, i, end);
+	hmm_lru_touch(&emu.table, b, d->index);
+	os_mutex_unlock(&b->lock);
+out:
+	emu_unreserve(d, reserved - used);
+	os_read_unlock(&emu.mirror);
+	return err;
+}
+
+/* @store: the device is about to store to page @i. No lock held. */
+static int block_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d,
+		     unsigned int i, unsigned int end, bool store)
+{
+	uint64_t until = os_now_ns() + ROOM_NS;
+	int err;
+
+	for (;;) {
+		err = emu_file_populate(f, fb, i, end);
+		if (!err)
+			err = try_out(fb, d, i, end, store);
+		if (err == EMU_DRAIN)
+			emu_events_drain();
+		else if (err == EMU_WAIT || (err == EMU_NO_ROOM && os_now_ns() < until))
+			os_sleep_ns(20000);
+		else if (err != EMU_READ)
+			return err == EMU_NO_ROOM ? -ENOMEM : err;
+	}
+}
+
+static int run_home(struct emu_fblock *fb, struct emu_device *d, unsigned int i, unsigned int end,
+		    unsigned int *stop)
+{
+	struct hmm_block *b = fb->block;
+	char *alias = emu_alias(b, d->index, i);
+	int err;
+
+	*stop = i;
+	if (!alias)
+		return -ENOMEM;
+	if (!(emu.test_skip & EMU_SKIP_DEVICE_FENCE))
+		emu_file_protect_device(fb, d, i, end);
+	err = emu_file_install(fb, i, end, alias, stop);
+	if (*stop == i)
+		return err;
+	/* The CPU reads what is there; its first store waits for us. Now the device's loads end. */
+	emu_frames_free(b, d, i, *stop);
+	for (unsigned int p = i; p < *stop; p++)
+		hmm_block_set_owner(b, p, HMM_OWNER_SYSTEM);
+	b->moved_at = os_now_ns();
+	emu_count(d, EMU_TO_SYSTEM, *stop - i);
+	return err;
+}
+
+int emu_file_home(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
+{
+	const uint8_t owner = HMM_OWNER_DEVICE(d->index);
+	int err = 0;
+
+	while (!err && i < end) {
+		unsigned int stop = hmm_block_owner_run(b, i, end, owner);
+
+		if (stop > i)
+			err = run_home(b->file, d, i, stop, &stop);
+		else
+			stop = i + 1;
+		i = stop;
+	}
+	return err == EMU_WAIT ? EMU_DRAIN : err;
+}
+
+/* Served at once if it is there. Locking: mirror. */
+static bool is_resident(struct emu_fblock *fb, struct emu_device *d, const struct emu_map *m,
+			uintptr_t addr, unsigned int i, bool store)
+{
+	const uint8_t owner = HMM_OWNER_DEVICE(d->index);
+	unsigned int end;
+	bool here;
+
+	os_mutex_lock(&fb->block->lock);
+	here = fb->block->owner[i] == owner;
+	if (here) {
+		end = hmm_block_owner_run(fb->block, i, HMM_BLOCK_PAGES, owner);
+		if (store && m->write) {
+			/* Before a store can be: whoever writes it back must find it. */
+			hmm_bits_set(&fb->dirty, i);
+			uffd_protect(d->uffd, addr, HMM_PAGE_BYTES, false);
+		}
+		map_device(fb, d, i, end);
+		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+		hmm_lru_touch(&emu.table, fb->block, d->index);
+	}
+	os_mutex_unlock(&fb->block->lock);
+	return here;
+}
+
+struct touch {
+	struct emu_file *f;
+	struct emu_fblock *fb;
+	uintptr_t addr;
+	unsigned int i, pages;
+	bool store, served;
+};
+
+/* What a touch is of, with a user more; why it cannot be. */
+static const char *find_touched(struct touch *t, struct emu_device *d)
+{
+	const char *why = NULL;
+	const struct emu_map *m;
+
+	os_read_lock(&emu.mirror);
+	m = emu_map_find(t->addr);
+	t->f = m ? m->file : NULL;
+	t->fb = m ? emu_fblock_get(m->file, emu_map_page(m, t->addr), &t->i) : NULL;
+	if (m && !t->fb)
+		why = "out of memory";
+	else if (m && t->store && !m->write)
+		why = "the mapping is read-only";
+	else if (m)
+		t->served = is_resident(t->fb, d, m, t->addr, t->i, t->store);
+	if (m && !why && !t->served) {
+		os_mutex_lock(&emu.window_lock);
+		t->pages = hmm_window_pages(&emu.device_window, hmm_block_addr(t->fb->block, t->i),
+					    FIRST_WINDOW);
+		os_mutex_unlock(&emu.window_lock);
+		if (t->pages > (m->end - t->addr) >> HMM_PAGE_SHIFT)
+			t->pages = (unsigned int)((m->end - t->addr) >> HMM_PAGE_SHIFT);
+	}
+	if (m)
+		atomic_fetch_add(&m->file->users, 1);
+	os_read_unlock(&emu.mirror);
+	return why;
+}
+
+static const char *fetch(struct touch *t, struct emu_device *d)
+{
+	uint64_t pages, page = t->fb->first + t->i;
+	int err = emu_file_look(t->f);
+
+	pages = emu_file_pages(t->f);
+	if (page >= pages)
+		return "beyond the end of the file";
+	if (t->pages > pages - page)
+		t->pages = (unsigned int)(pages - page);
+	if (t->pages > d->capacity)
+		t->pages = (unsigned int)d->capacity;
+	emu_dwell(t->fb->block);
+	if (!err)
+		err = block_out(t->f, t->fb, d, t->i, t->i + t->pages, t->store);
+	if (err == EMU_EOF)
+		return NULL; /* it shrinks right now: it faults again */
+	if (err == -ENOMEM)
+		return "out of memory";
+	if (err && err != -ENODEV)
+		return "the file cannot be read";
+	atomic_fetch_add(&d->proc.served_pages, t->pages);
+	return NULL;
+}
+
+bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, const char **why)
+{
+	struct touch t = { .addr = addr, .store = write };
+	struct os_vma v;
+
+	*why = NULL;
+	if (!atomic_load(&emu_files.n))
+		return false;
+	*why = find_touched(&t, d);
+	if (!t.f)
+		return false;
+	if (!*why && !t.served) {
+		if (os_vma_find(addr, &v) || v.start > addr || !v.read || (write && !v.write))
+			*why = "the mapping has no such access";
+		else
+			*why = fetch(&t, d);
+		if (!*why)
+			uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+	}
+	emu_file_put(t.f);
+	return true;
+}
+
+static long part_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d,
+		     unsigned int i, unsigned int end)
+{
+	const uint8_t owner = HMM_OWNER_DEVICE(d->index);
+	long on = 0;
+	int err;
+
+	do {
+		uint64_t pages;
+
+		err = emu_file_look(f);
+		pages = emu_file_pages(f);
+		if (fb->first + i >= pages)
+			return err;
+		if (!err)
+			err = block_out(f, fb, d, i,
+					fb->first + end > pages ? (unsigned int)(pages - fb->first) :
+								  end,
+					false);
+		/* A fork says nothing about room. */
+	} while (err == EMU_EOF || (err == -ENOMEM && emu.running && atomic_load(&emu.hold)));
+	for (; !err && i < end; i++)
+		on += fb->block->owner[i] == owner;
+	return err ? err : on;
+}
+
+static long part_home(struct emu_fblock *fb, unsigned int i, unsigned int end)
+{
+	int err = emu_block_home(fb->block, i, end, false);
+	long on = 0;
+
+	for (; !err && i < end; i++)
+		on += hmm_bits_test(&fb->present, i);
+	return err ? err : on;
+}
+
+long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d)
+{
+	struct emu_file *f;
+	unsigned int pages;
+	long n, on = 0;
+	uint64_t page;
+
+	for (; start < end && emu_file_part(&start, end, &f, &page, &pages);
+	     start += pages * HMM_PAGE_BYTES) {
+		unsigned int i;
+		struct emu_fblock *fb = emu_fblock_get(f, page, &i);
+
+		if (!fb)
+			n = -ENOMEM;
+		else
+			n = d ? part_out(f, fb, d, i, i + pages) : part_home(fb, i, i + pages);
+		emu_file_put(f);
+		if (n < 0)
+			return n;
+		on += n;
+	}
+	return on;
+}
+
+bool emu_file_query(uintptr_t addr, struct hmm_page_status *s)
+{
+	const struct emu_map *m = atomic_load(&emu_files.n) ? emu_map_find(addr) : NULL;
+	struct emu_fblock *fb;
+	unsigned int i;
+
+	if (!m)
+		return false;
+	*s = (struct hmm_page_status){ HMM_NOT_POPULATED, -1, HMM_PAGE_SHARED, 0 };
+	fb = emu_fblock_get(m->file, emu_map_page(m, addr), &i);
+	if (!fb)
+		return true;
+	os_mutex_lock(&fb->block->lock);
+	if (fb->block->owner[i])
+		s->location = fb->block->owner[i] - 1;
+	else if (hmm_bits_test(&fb->present, i))
+		s->location = HMM_SYSTEM;
+	if (hmm_bits_test(&fb->dirty, i) || hmm_bits_test(&fb->written, i))
+		s->flags |= HMM_PAGE_DIRTY;
+	os_mutex_unlock(&fb->block->lock);
+	return true;
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Dirty pages to their file, wherever they are, and through bounce buffers. The order matters:
+ *
+ *   1. write-protected, in every page table that may store to the page
+ *   2. marked clean
+ *   3. copied to the bounce buffer
+ *   4. the block's lock is let go of, and the bounce buffer written
+ *
+ * A store before 1 is in the copy. One after 1 faults, waits for the lock, and marks the page
+ * dirty after 2. Were 1 left out, a store between 3 and the next write would be in neither.
+ *
+ * The file is written through a mapping of it, by system call: a write to a mapping cannot make a
+ * file longer that is truncated meanwhile, and a descriptor's O_APPEND has no say in it.
+ */
+#include "emulated/file.h"
+#include "os/arena.h"
+#include "os/sys.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#define READ_CHUNKS  4u
+#define WRITE_CHUNKS 2u /* own ones: a slow disk does not hold faults up */
+#define CHUNK_BYTES (FILE_CHUNK_PAGES * HMM_PAGE_BYTES)
+
+static struct {
+	char *base;
+	uint32_t freed; /* bits; reads' first */
+	uint32_t gate;  /* futex: counts returns */
+} pool;
+
+int emu_pools_init(void)
+{
+	if (pool.base)
+		return 0;
+	pool.base = os_alloc((READ_CHUNKS + WRITE_CHUNKS) * CHUNK_BYTES);
+	pool.freed = (1u << (READ_CHUNKS + WRITE_CHUNKS)) - 1;
+	return pool.base ? 0 : -ENOMEM;
+}
+
+void emu_pools_exit(void)
+{
+	os_free(pool.base, (READ_CHUNKS + WRITE_CHUNKS) * CHUNK_BYTES);
+	pool.base = NULL;
+}
+
+void emu_pools_forget(void)
+{
+	pool.base = NULL;
+}
+
+char *emu_chunk_get(bool write)
+{
+	const uint32_t reads = (1u << READ_CHUNKS) - 1, mine = write ? ~reads : reads;
+
+	for (;;) {
+		uint32_t gate = __atomic_load_n(&pool.gate, __ATOMIC_ACQUIRE);
+		uint32_t now = __atomic_load_n(&pool.freed, __ATOMIC_ACQUIRE);
+		uint32_t bit = (now & mine) & -(now & mine);
+
+		/* Whoever has one waits for the file only, so it comes back. */
+		if (!bit)
+			os_futex_wait(&pool.gate, gate, 0, false);
+		else if (__atomic_compare_exchange_n(&pool.freed, &now, now & ~bit, false,
+						     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			return pool.base + (size_t)__builtin_ctz(bit) * CHUNK_BYTES;
+	}
+}
+
+void emu_chunk_put(char *chunk)
+{
+	uint32_t bit = 1u << ((size_t)(chunk - pool.base) / CHUNK_BYTES);
+
+	__atomic_fetch_or(&pool.freed, bit, __ATOMIC_ACQ_REL);
+	__atomic_fetch_add(&pool.gate, 1, __ATOMIC_ACQ_REL);
+	os_futex_wake(&pool.gate, 1 << 30, false);
+}
+
+/* 1 of the order above. Locking: mirror, block->lock. */
+static int fence(struct emu_fblock *fb, unsigned int i, unsigned int end)
+{
+	uint8_t owner = fb->block->owner[i];
+
+	if (emu.test_skip & EMU_SKIP_WRITE_FENCE)
+		return 0;
+	if (!owner)
+		return emu_file_protect(fb, i, end);
+	emu_file_protect_device(fb, &emu.device[owner - 1], i, end);
+	return 0;
+}
+
+static int copy(struct emu_fblock *fb, unsigned int i, unsigned int end, char *chunk)
+{
+	uint8_t owner = fb->block->owner[i];
+	size_t len = (end - i) * HMM_PAGE_BYTES;
+
+	if (owner) {
+		char *alias = emu_alias(fb->block, owner - 1u, i);
+
+		if (alias)
+			os_copy(chunk, alias, len);
+		return alias ? 0 : -ENOMEM;
+	}
+	return os_syscall4(SYS_pread64, fb->file->memory, chunk, len,
+			   (fb->first + i) << HMM_PAGE_SHIFT) == (long)len ?
+		       0 :
+		       -ENOMEM;
+}
+
+/*
+ * The first run of dirty pages in [*i, end), all with one owner, into the buffer; *stop: its end.
+ * Nothing is dirty: *i is @end.
+ */
+static int collect(struct emu_fblock *fb, unsigned int *i, unsigned int end, unsigned int *stop,
+		   char *chunk)
+{
+	unsigned int first, last;
+	int err = 0;
+
+	os_read_lock(&emu.mirror);
+	os_mutex_lock(&fb->block->lock);
+	first = hmm_bits_find(&fb->dirty, *i, end, true);
+	if (end > first + FILE_CHUNK_PAGES)
+		end = first + FILE_CHUNK_PAGES;
+	last = hmm_bits_find(&fb->dirty, first, end, false);
+	if (first < last) {
+		last = hmm_block_owner_run(fb->block, first, last, fb->block->owner[first]);
+		err = fence(fb, first, last);
+		if (!err)
+			err = copy(fb, first, last, chunk);
+		if (!err) {
+			hmm_bits_clear_range(&fb->dirty, first, last);
+			hmm_bits_set_range(&fb->written, first, last);
+		}
+	}
+	os_mutex_unlock(&fb->block->lock);
+	os_read_unlock(&emu.mirror);
+	if (!err) {
+		*i = first;
+		*stop = last;
+	}
+	return err;
+}
+
+/* Bytes done; stops where a page cannot be had. */
+static size_t put_bytes(char *window, const char *chunk, size_t len)
+{
+	struct iovec to = { window, len }, from = { (void *)(uintptr_t)chunk, len };
+	long n = os_syscall6(SYS_process_vm_writev, os_getpid(), (long)&from, 1, (long)&to, 1, 0);
+
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* A page of the file that cannot be had through a mapping: write(2) tells why. */
+static int put_page(struct emu_file *f, uint64_t at, const char *bytes, size_t len)
+{
+	long n;
+
+	if (emu_file_look(f) || at >= atomic_load(&f->size))
+		return 0; /* the file has no such page any more */
+	if (len > atomic_load(&f->size) - at)
+		len = atomic_load(&f->size) - at;
+	n = os_syscall4(SYS_pwrite64, f->wfd, bytes, len, at);
+	return n == (long)len ? 0 : n < 0 ? (int)n : -ENOSPC;
+}
+
+static void dirty_again(struct emu_fblock *fb, unsigned int i)
+{
+	os_read_lock(&emu.mirror);
+	os_mutex_lock(&fb->block->lock);
+	if (hmm_bits_test(&fb->written, i)) /* else it was truncated */
+		hmm_bits_set(&fb->dirty, i);
+	os_mutex_unlock(&fb->block->lock);
+	os_read_unlock(&emu.mirror);
+}
+
+static int write_out(struct emu_fblock *fb, unsigned int i, unsigned int end, const char *chunk)
+{
+	struct emu_file *f = fb->file;
+	uint64_t at = (fb->first + i) << HMM_PAGE_SHIFT, size = atomic_load(&f->size);
+	size_t len = (end - i) * HMM_PAGE_BYTES, room = len, done = 0;
+	uintptr_t w;
+	int first = 0;
+
+	if (at >= size)
+		return 0;
+	if (len > size - at)
+		len = size - at;
+	w = os_mmap(0, room, PROT_READ | PROT_WRITE, MAP_SHARED, f->wfd, at);
+	while (done < len) {
+		size_t n;
+		int err;
+
+		if (!os_is_error(w))
+			done += put_bytes((char *)w + done, chunk + done, len - done);
+		if (done >= len)
+			break;
+		n = HMM_PAGE_BYTES - done % HMM_PAGE_BYTES;
+		err = put_page(f, at + done, chunk + done, n < len - done ? n : len - done);
+		if (err)
+			dirty_again(fb, i + (unsigned int)(done / HMM_PAGE_BYTES));
+		if (err && !first)
+			first = err;
+		done += n;
+	}
+	if (!os_is_error(w))
+		os_munmap((void *)w, room);
+	return first;
+}
+
+int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end)
+{
+	struct emu_fblock *fb;
+	char *chunk;
+	int first = 0;
+
+	if (f->wfd < 0)
+		return 0;
+	chunk = emu_chunk_get(true);
+	while ((fb = emu_fblock_next(f, page, end))) {
+		unsigned int i = page > fb->first ? (unsigned int)(page - fb->first) : 0, stop;
+		unsigned int last = end - fb->first < HMM_BLOCK_PAGES ?
+					    (unsigned int)(end - fb->first) :
+					    HMM_BLOCK_PAGES;
+
+		while (i < last) {
+			int err = collect(fb, &i, last, &stop, chunk);
+
+			if (err == EMU_DRAIN) {
+				emu_events_drain();
+				continue;
+			}
+			if (!err && i < last)
+				err = write_out(fb, i, stop, chunk);
+			else if (err)
+				stop = last;
+			if (err && !first)
+				first = err;
+			i = i < last ? stop : last;
+		}
+		page = fb->first + HMM_BLOCK_PAGES;
+	}
+	emu_chunk_put(chunk);
+	return first;
+}
+
+/* Who has been written is stable now, or nobody knows what is, and all is written again. */
+static void settle(struct emu_file *f, bool stable)
+{
+	struct emu_fblock *fb;
+
+	for (uint64_t page = 0; (fb = emu_fblock_next(f, page, UINT64_MAX));
+	     page = fb->first + HMM_BLOCK_PAGES) {
+		os_read_lock(&emu.mirror);
+		os_mutex_lock(&fb->block->lock);
+		for (unsigned int w = 0; !stable && w < HMM_BLOCK_PAGES / 64; w++)
+			fb->dirty.word[w] |= fb->written.word[w];
+		if (stable)
+			fb->written = (struct hmm_bits){ 0 };
+		os_mutex_unlock(&fb->block->lock);
+		os_read_unlock(&emu.mirror);
+	}
+}
+
+int emu_file_sync(struct emu_file *f, uint64_t page, uint64_t end)
+{
+	int err = emu_file_look(f), stable;
+
+	if (!err)
+		err = emu_file_write(f, page, end);
+	if (f->wfd < 0)
+		return err;
+	stable = (int)os_syscall1(SYS_fdatasync, f->wfd);
+	settle(f, !stable);
+	return err ? err : stable;
+}
