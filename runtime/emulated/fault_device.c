@@ -145,7 +145,7 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 	struct os_vma v;
 	int err;
 
-	if (emu_file_device_fault(d, addr, write, &why))
+	if (emu_file_device_fault(d, addr, write, protected, &why))
 		return why;
 	if (b && remap_resident(d, b, addr, write, protected))
 		return NULL;

@@ -139,7 +139,8 @@ int emu_file_home(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 /* The device's stores to pages that it has fault from here. Locking: as above. */
 void emu_file_protect_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 			     unsigned int end);
-bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, const char **why);
+bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, bool protected,
+			   const char **why); /* false: not of a file */
 /* One part of a range, at most a block: pages on the target. No lock held. */
 long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d);
 

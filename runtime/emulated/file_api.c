@@ -207,6 +207,8 @@ static int map_memory(struct emu_file *f, const struct map_args *a, uintptr_t *a
 		return (int)p;
 	/* A forked child gets a mapping of the file itself. */
 	os_madvise(p, a->length, MADV_DONTFORK);
+	/* A page of 2 MiB would come with pages that were never read. */
+	os_madvise(p, a->length, MADV_NOHUGEPAGE);
 	err = uffd_register(emu.client, p, a->length,
 			    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
 	while (!err && (err = uffd_protect(emu.client, p, a->length, true)) == -EAGAIN) {

@@ -252,16 +252,18 @@ int emu_file_home(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 
 /* Served at once if it is there. Locking: mirror. */
 static bool is_resident(struct emu_fblock *fb, struct emu_device *d, const struct emu_map *m,
-			uintptr_t addr, unsigned int i, bool store)
+			uintptr_t addr, unsigned int i, bool store, bool protected)
 {
 	const uint8_t owner = HMM_OWNER_DEVICE(d->index);
-	unsigned int end;
+	unsigned int end = i + 1;
 	bool here;
 
 	os_mutex_lock(&fb->block->lock);
 	here = fb->block->owner[i] == owner;
 	if (here) {
-		end = hmm_block_owner_run(fb->block, i, HMM_BLOCK_PAGES, owner);
+		/* Reclaim takes entries as it likes; those around it are gone, too. */
+		if (!protected)
+			end = hmm_block_owner_run(fb->block, i, HMM_BLOCK_PAGES, owner);
 		if (store && m->write) {
 			/* Before a store can be: whoever writes it back must find it. */
 			hmm_bits_set(&fb->dirty, i);
@@ -280,7 +282,7 @@ struct touch {
 	struct emu_fblock *fb;
 	uintptr_t addr;
 	unsigned int i, pages;
-	bool store, served;
+	bool store, protected, served;
 };
 
 /* What a touch is of, with a user more; why it cannot be. */
@@ -298,7 +300,7 @@ static const char *find_touched(struct touch *t, struct emu_device *d)
 	else if (m && t->store && !m->write)
 		why = "the mapping is read-only";
 	else if (m)
-		t->served = is_resident(t->fb, d, m, t->addr, t->i, t->store);
+		t->served = is_resident(t->fb, d, m, t->addr, t->i, t->store, t->protected);
 	if (m && !why && !t->served) {
 		os_mutex_lock(&emu.window_lock);
 		t->pages = hmm_window_pages(&emu.device_window, hmm_block_addr(t->fb->block, t->i),
@@ -338,9 +340,10 @@ static const char *fetch(struct touch *t, struct emu_device *d)
 	return NULL;
 }
 
-bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, const char **why)
+bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, bool protected,
+			   const char **why)
 {
-	struct touch t = { .addr = addr, .store = write };
+	struct touch t = { .addr = addr, .store = write, .protected = protected };
 	struct os_vma v;
 
 	*why = NULL;

@@ -215,8 +215,14 @@ static void mappings(void)
 	CU_ASSERT_EQUAL(moved[PAGE], 'b');
 	CU_ASSERT_EQUAL(hmm_device_write(h, 0, moved + 2 * PAGE, "c", 1), 1);
 	CU_ASSERT_EQUAL(status_of(moved + 2 * PAGE).location, 0);
+	moved[3 * PAGE] = 'd';
+	CU_ASSERT_EQUAL(moved[2 * PAGE], 'c');
+	CU_ASSERT(comes(fd, 19 * PAGE, 'd'));
+	moved[3 * PAGE] = 'e';
+	moved[2 * PAGE] = 'f';
+	CU_ASSERT(comes(fd, 19 * PAGE, 'e'));
 	CU_ASSERT_EQUAL(munmap(moved, 64 * PAGE), 0);
-	CU_ASSERT(comes(fd, 18 * PAGE, 'c'));
+	CU_ASSERT(comes(fd, 18 * PAGE, 'f'));
 	/* Nobody maps it any more: what others write now is read anew. */
 	CU_ASSERT_EQUAL(pwrite(fd, "n", 1, 17 * PAGE), 1);
 	p = map(fd, 0, MIB, BOTH);
