@@ -40,6 +40,11 @@ for fence in 1 2 4 32; do
 	4) run=("${uptodate[@]}") ;;
 	32) run=("${unmap[@]}") ;;
 	esac
+	# What it leaves behind hangs newer kernels.
+	if [ $fence = 32 ] && ! uname -r | grep -q '^6[.]12[.]'; then
+		echo "not without fence 32 on this kernel"
+		continue
+	fi
 	begin $fence
 	seen=
 	for _ in {1..20}; do
