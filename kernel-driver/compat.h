@@ -76,8 +76,16 @@ static inline void hmmdrm_clear_flags(struct page *page, unsigned long flags)
 }
 #endif
 
-/* One page for a device alone: locked and referenced. 0 or -errno. */
+/*
+ * hmmdrm_make_exclusive(): one page for a device alone: locked and referenced. 0 or -errno. Only if
+ * hmmdrm_can_take() it: for a part of a huge page the older takes all of it, or nothing.
+ */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+static inline bool hmmdrm_can_take(struct page *page)
+{
+	return !folio_test_large(page_folio(page));
+}
+
 static inline int hmmdrm_make_exclusive(struct mm_struct *mm, unsigned long addr, void *owner,
 					struct page **page)
 {
@@ -88,6 +96,11 @@ static inline int hmmdrm_make_exclusive(struct mm_struct *mm, unsigned long addr
 	return n == 1 && *page ? 0 : n < 0 ? n : -EBUSY;
 }
 #else
+static inline bool hmmdrm_can_take(struct page *page)
+{
+	return true;
+}
+
 static inline int hmmdrm_make_exclusive(struct mm_struct *mm, unsigned long addr, void *owner,
 					struct page **page)
 {

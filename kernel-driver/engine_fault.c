@@ -190,7 +190,7 @@ static int take_exclusive(struct look *l)
  */
 static int take(struct look *l, struct page *page)
 {
-	int err = take_exclusive(l);
+	int err = hmmdrm_can_take(page) ? take_exclusive(l) : -EAGAIN;
 
 	if (err != -EAGAIN || (!folio_test_large(page_folio(page)) && l->tries++ < BUSY_TRIES))
 		return err;

@@ -171,7 +171,10 @@ static void parts(void (*cut)(char *p))
 	CU_ASSERT(n >= 0 && n <= (long)(CUT / PAGE));
 	load(&e, p + HEAD + 1, 5);
 	load(&e, p + TAIL + 1, 5);
-	alive = store(&e, p + TAIL + 2, 6);
+	alive = store(&e, p + HEAD + 2, 4);
+	/* One part is stored to, and no other is missed. */
+	CU_ASSERT(where(p + TAIL) != DRM_HMM_NOT_POPULATED);
+	alive = alive && store(&e, p + TAIL + 2, 6);
 	if (alive) {
 		/* CPU and device, in turn. */
 		p[TAIL + 3] = 7;

@@ -75,6 +75,24 @@ static void readable(void)
 		CU_ASSERT_FATAL(base[i] == 'x');
 }
 
+/* The page that the end lies in is a frame, and dirty: the CPU has to clear the rest of it. */
+static void grows(void)
+{
+	const size_t end = 14 * PAGE + 2000;
+	uint64_t value = 'y';
+	struct engine e;
+
+	CU_ASSERT_EQUAL(ftruncate(file, (off_t)end), 0);
+	engine(&e);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, base + 14 * PAGE, 1, &value), 0);
+	CU_ASSERT_EQUAL(where(base + 14 * PAGE), 0);
+	CU_ASSERT_EQUAL(ftruncate(file, PAGES * PAGE), 0);
+	CU_ASSERT(base[14 * PAGE] == 'y' && base[end - 1] == 'x');
+	CU_ASSERT(!base[end] && !base[PAGES * PAGE - 1]);
+	loads(base + end - 1);
+	engine_end(&e);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int failures;
@@ -91,6 +109,7 @@ int main(int argc, char **argv)
 	s = CU_add_suite("a lower file", NULL, NULL);
 	CU_add_test(s, "that cannot be read", unreadable);
 	CU_add_test(s, "that can be read again", readable);
+	CU_add_test(s, "that grows", grows);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();
