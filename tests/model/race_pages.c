@@ -6,6 +6,8 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static const char owner[] = "page owner";
 
@@ -91,6 +93,19 @@ static void protect(struct racer *r, unsigned int page)
 	must(r, page, "mprotect() back", !mprotect(at(r, page), PAGE, READ_WRITE));
 }
 
+/* It stays where it is while it is locked: docs/locking.md tells what the runtime cannot do. */
+static void lock(struct racer *r, unsigned int page)
+{
+	if (!r->d.kernel_faults)
+		return;
+	racer_note(r, owner, "mlock", page * PAGE, PAGE, 0);
+	if (!syscall(SYS_mlock, at(r, page), PAGE)) {
+		store(r, page, below(&r->d, 2));
+		below(&r->d, 2) ? load(r, page) : device_load(r, page);
+	}
+	must(r, page, "munlock()", !syscall(SYS_munlock, at(r, page), PAGE));
+}
+
 static void map_again(struct racer *r, unsigned int page)
 {
 	bool over = below(&r->d, 2);
@@ -139,9 +154,9 @@ static void give_up(struct racer *r, unsigned int page, bool lazily)
 
 static void change(struct racer *r, unsigned int page)
 {
-	static const char *const names[] = { "dontneed", "free", "mprotect", "mmap",
+	static const char *const names[] = { "dontneed", "free", "mprotect", "mmap", "mlock",
 					     "mremap-move" };
-	unsigned int what = below(&r->d, 5);
+	unsigned int what = below(&r->d, 6);
 
 	if (left_out(names[what]))
 		return;
@@ -151,6 +166,8 @@ static void change(struct racer *r, unsigned int page)
 		protect(r, page);
 	else if (what == 3)
 		map_again(r, page);
+	else if (what == 4)
+		lock(r, page);
 	else
 		move(r, page);
 }
