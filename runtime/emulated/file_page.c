@@ -308,10 +308,36 @@ static int serve(struct fault *q)
 	return err;
 }
 
+/* As a mapping of the file itself would: SIGBUS. MADV_DONTNEED of the application ends it. */
+static int poison(struct fault *q)
+{
+	int err = 0;
+
+	os_read_lock(&emu.mirror);
+	os_mutex_lock(&q->fb->block->lock);
+	if (is_absent(q->fb, q->i)) {
+		/* Not as long as it is write-protected. */
+		err = uffd_protect(emu.client, q->addr, HMM_PAGE_BYTES, false);
+		hmm_bits_set(&q->fb->bare, q->i);
+		if (!err)
+			err = uffd_poison(emu.client, q->addr, HMM_PAGE_BYTES);
+	}
+	os_mutex_unlock(&q->fb->block->lock);
+	os_read_unlock(&emu.mirror);
+	return err == -EAGAIN || err == -ENOENT ? EMU_DRAIN : err == -EEXIST ? 0 : err;
+}
+
 static int read_in(struct fault *q)
 {
 	int err = emu_file_populate(q->file, q->fb, q->i, q->i + q->pages);
 
+	if (err < 0 && err > -1000 && err != -ENOMEM && q->pages > 1)
+		err = emu_file_populate(q->file, q->fb, q->i, q->i + 1);
+	if (err < 0 && err > -1000 && err != -ENOMEM) {
+		err = poison(q);
+		emu_file_put(q->file);
+		return err;
+	}
 	/* Read ahead may have come to the end: then what was touched is there. */
 	if (err == EMU_EOF)
 		err = emu_file_cut(q->file, q->addr) ? 0 : EMU_READ;

@@ -118,6 +118,13 @@ int uffd_copy(int fd, uintptr_t dst, const void *src, size_t len, uint64_t mode,
 	return progress(err, c.copy, done);
 }
 
+int uffd_poison(int fd, uintptr_t start, size_t len)
+{
+	struct uffdio_poison p = { .range = { start, len } };
+
+	return os_ioctl(fd, UFFDIO_POISON, &p);
+}
+
 int uffd_zero(int fd, uintptr_t dst, size_t len, size_t *done)
 {
 	struct uffdio_zeropage z = { .range = { dst, len } };

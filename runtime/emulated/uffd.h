@@ -30,6 +30,14 @@ struct uffdio_move {
 #ifndef UFFDIO_CONTINUE_MODE_WP
 #define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
 #endif
+#ifndef UFFDIO_POISON
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
@@ -49,6 +57,7 @@ int uffd_unregister(int fd, uintptr_t start, size_t len);
 int uffd_wake(int fd, uintptr_t start, size_t len);
 int uffd_protect(int fd, uintptr_t start, size_t len, bool protect);
 int uffd_copy(int fd, uintptr_t dst, const void *src, size_t len, uint64_t mode, size_t *done);
+int uffd_poison(int fd, uintptr_t start, size_t len); /* Linux 6.6; a touch is SIGBUS */
 int uffd_zero(int fd, uintptr_t dst, size_t len, size_t *done);
 int uffd_continue(int fd, uintptr_t start, size_t len, uint64_t mode, size_t *done);
 int uffd_move(int fd, uintptr_t dst, uintptr_t src, size_t len, uint64_t mode, size_t *done);
