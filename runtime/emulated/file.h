@@ -129,6 +129,8 @@ int emu_file_install(struct emu_fblock *fb, unsigned int i, unsigned int end, co
 		     unsigned int *stop);
 void emu_file_punch(struct emu_fblock *fb, unsigned int i, unsigned int end);
 void emu_file_drop(struct emu_fblock *fb, unsigned int i, unsigned int end);
+/* What the device has and the file has, too: it is read again when it is touched. */
+void emu_file_drop_clean(struct hmm_block *b, struct emu_device *d);
 /* No lock held: read what of [i, end) is not there. 0, EMU_EOF (@i is beyond), or -errno. */
 int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
 		      unsigned int end);

@@ -73,6 +73,21 @@ void emu_file_drop(struct emu_fblock *fb, unsigned int i, unsigned int end)
 	hmm_bits_clear_range(&fb->written, i, end);
 }
 
+/* A store of the device to one of them faults, for they are clean, and waits for the block. */
+void emu_file_drop_clean(struct hmm_block *b, struct emu_device *d)
+{
+	struct emu_fblock *fb = b->file;
+
+	atomic_fetch_add(&fb->file->epoch, 1);
+	for (unsigned int i = 0; i < HMM_BLOCK_PAGES; i++) {
+		if (b->owner[i] != HMM_OWNER_DEVICE(d->index) || hmm_bits_test(&fb->dirty, i) ||
+		    hmm_bits_test(&fb->written, i))
+			continue;
+		emu_frames_free(b, d, i, i + 1);
+		hmm_block_set_owner(b, i, HMM_OWNER_SYSTEM);
+	}
+}
+
 /* Where page @i is mapped, and how far. */
 static bool piece_at(const struct emu_fblock *fb, unsigned int i, unsigned int end,
 		     struct emu_piece *p)

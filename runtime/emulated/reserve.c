@@ -4,7 +4,7 @@
  * pages of the least recently used block go home.
  */
 #include "core/trace.h"
-#include "emulated/emu.h"
+#include "emulated/file.h"
 
 #include <errno.h>
 
@@ -47,8 +47,13 @@ static int evict(struct hmm_block *b, struct emu_device *d)
 {
 	unsigned int before = b->dev[d->index].resident;
 	uint64_t began = hmm_trace_begin();
-	int err = emu_to_system(b, d, 0, HMM_BLOCK_PAGES, false);
-	unsigned int after = b->dev[d->index].resident;
+	unsigned int after;
+	int err;
+
+	if (b->file)
+		emu_file_drop_clean(b, d);
+	err = emu_to_system(b, d, 0, HMM_BLOCK_PAGES, false);
+	after = b->dev[d->index].resident;
 
 	emu_count(d, EMU_EVICTED, before - after);
 	HMM_TRACE(HMM_TRACE_EVICT, evict, began, d->index, b->start, before - after);

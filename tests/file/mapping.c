@@ -359,6 +359,28 @@ static void read_ahead(void)
 	close(fd);
 }
 
+/* A device that is full drops what is clean; what is dirty goes home. */
+static void oversubscribed(void)
+{
+	int fd = make_file(16 * MIB, 1);
+	char *p = map(fd, 0, 16 * MIB, BOTH);
+	struct hmm_stats s = { .sz = sizeof(s) };
+	char c;
+
+	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + 5 * PAGE, "o", 1), 1);
+	for (size_t at = 0; at < 16 * MIB; at += PAGE)
+		CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + at, &c, 1), 1);
+	hmm_stats(h, 0, &s);
+	CU_ASSERT(s.pages_evicted >= 2048);
+	CU_ASSERT(s.pages_to_system >= 1 && s.pages_to_system < 100);
+	CU_ASSERT_EQUAL(status_of(p + 5 * PAGE).location, HMM_SYSTEM);
+	CU_ASSERT_EQUAL(status_of(p + 6 * PAGE).location, HMM_NOT_POPULATED);
+	CU_ASSERT(p[5 * PAGE] == 'o' && p[6 * PAGE] == 1);
+	CU_ASSERT_EQUAL(hmm_unmap(h, p, 16 * MIB), 0);
+	CU_ASSERT_EQUAL(byte_of(fd, 5 * PAGE), 'o');
+	close(fd);
+}
+
 struct many {
 	char path[320];
 	int fd;
@@ -426,6 +448,7 @@ int main(int argc, char **argv)
 	CU_add_test(s, "programs that end", ends);
 	CU_add_test(s, "an engine that dies", engine_dies);
 	CU_add_test(s, "reading ahead", read_ahead);
+	CU_add_test(s, "more than a device holds", oversubscribed);
 	CU_add_test(s, "many files", many_files);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
