@@ -388,8 +388,10 @@ bool emu_file_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 		else if (err && err != EMU_READ)
 			os_sleep_ns(1000000); /* the CPU has nowhere else to go */
 	} while (err && os_now_ns() < until);
-	if (err)
+	if (err) {
 		hmm_log(HMM_LOG_ERROR, "CPU fault at %lx: page of a file cannot be had (%d)",
 			q.addr, err);
+		uffd_wake(emu.client, q.addr, HMM_PAGE_BYTES); /* it faults again */
+	}
 	return true;
 }
