@@ -21,7 +21,7 @@ quietly() {
 }
 
 scripts/setup.sh libcunit1-dev
-examples=(vecadd chase bfs oversubscribe)
+examples=(vecadd chase bfs oversubscribe wordcount filter)
 [ -x build/bin/oversubscribe ] || bold "Building"
 # A build folder that is there stays as it was configured.
 [ -f build/build.ninja ] || quietly cmake -G Ninja -S . -B build
@@ -55,6 +55,14 @@ run bfs
 bold "4. Four times more data than the device has memory"
 say "The least recently used pages go home, like in a page cache."
 run oversubscribe "$png"
+
+bold "5. A file, read by a kernel where it is mapped"
+say "No buffer: the file's pages go to the device when the kernel touches them."
+run wordcount
+
+bold "6. An image, changed in its file while it is on the device"
+say "hmm_sync() writes from there; another process reads the new image before a page comes home."
+run filter
 
 # HMM_STATS: "device 0 pages_to_device=1 ..." for each device.
 value() {

@@ -29,15 +29,16 @@ struct image {
 	size_t width, height, at, bytes; /* the pixels' first byte and size, three to each */
 };
 
-static char made[64];
+static char made[300];
 
 static const char *make_image(void)
 {
 	enum { WIDTH = 1024, HEIGHT = 512 };
+	const char *folder = getenv("TMPDIR");
 	FILE *f;
 	int fd;
 
-	snprintf(made, sizeof(made), "filter-XXXXXX");
+	snprintf(made, sizeof(made), "%s/filter-XXXXXX", folder ? folder : "/tmp");
 	fd = mkstemp(made);
 	f = fd < 0 ? NULL : fdopen(fd, "wb");
 	example_need(f);
@@ -100,7 +101,7 @@ static int check(const char *path, const char *expected)
 /* Not by fork(): that brings every page home. */
 static int check_elsewhere(char *self, const char *path, uint64_t expected)
 {
-	char value[20], mode[] = "--check", name[256];
+	char value[20], mode[] = "--check", name[4096];
 	char *args[] = { self, mode, name, value, NULL }, *env[] = { NULL };
 	int status;
 	pid_t pid;
