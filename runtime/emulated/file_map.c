@@ -153,9 +153,9 @@ void emu_files_unmapped(uintptr_t start, uintptr_t end)
 		engines_unmap(a, z);
 		atomic_store(&m->file->trim, true);
 		shrink(i, a, z);
+		uffd_wake(emu.client, a, z - a); /* who waits faults again, elsewhere */
 		i = find(start);
 	}
-	uffd_wake(emu.client, start, end - start); /* who waits faults again, elsewhere */
 }
 
 static struct emu_extent *extent_of(struct emu_file *f, uint64_t page)
