@@ -20,10 +20,9 @@
 #define FILTER "((v) > 127 ? 255 - (v) : (v)) * (4 - (row) % 4) / 4"
 #define FILTER_OF(v, row) (((v) > 127 ? 255 - (v) : (v)) * (4 - (row) % 4) / 4)
 
-static const char source[] =
-	"kernel void filter(global uchar *pixel, uint width)\n"
-	"{ size_t i = get_global_id(0); uint row = i / width, v = pixel[i];\n"
-	"  pixel[i] = (uchar)(" FILTER "); }\n";
+static const char source[] = "kernel void filter(global uchar *pixel, uint width)\n"
+			     "{ size_t i = get_global_id(0); uint row = i / width, v = pixel[i];\n"
+			     "  pixel[i] = (uchar)(" FILTER "); }\n";
 
 struct image {
 	size_t width, height, at, bytes; /* the pixels' first byte and size, three to each */
@@ -174,7 +173,8 @@ int main(int argc, char **argv)
 	printf("  hmm_sync(): %.1f ms\n", (example_seconds() - start) * 1e3);
 	wrong = check_elsewhere(argv[0], path, expected);
 	after = resident(e.hmm, file, im.at + im.bytes);
-	printf("  pages on the device: %ld before hmm_sync(), %ld when it was read\n", before, after);
+	printf("  pages on the device: %ld before hmm_sync(), %ld when it was read\n", before,
+	       after);
 	CHECK(hmm_unmap(e.hmm, file, im.at + im.bytes));
 	close(fd);
 	if (*made)

@@ -4,9 +4,8 @@
 
 #include <stdint.h>
 
-static const char source[] =
-	"kernel void advance_all(global ulong *p, ulong add)\n"
-	"{ size_t i = get_global_id(0); p[i] = p[i] * 3 + add; }\n";
+static const char source[] = "kernel void advance_all(global ulong *p, ulong add)\n"
+			     "{ size_t i = get_global_id(0); p[i] = p[i] * 3 + add; }\n";
 
 int main(int argc, char **argv)
 {

@@ -71,8 +71,8 @@ static void print(const struct result *r)
 	printf("  %u words\n", r->words);
 	for (int k = 1; k < LENGTHS; k++)
 		if (r->length[k])
-			printf("  %2d%s %8u %.*s\n", k, k == LENGTHS - 1 ? "+" : " ",
-			       r->length[k], (int)(r->length[k] * 50ull / most),
+			printf("  %2d%s %8u %.*s\n", k, k == LENGTHS - 1 ? "+" : " ", r->length[k],
+			       (int)(r->length[k] * 50ull / most),
 			       "##################################################");
 }
 

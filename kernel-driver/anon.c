@@ -300,8 +300,7 @@ vm_fault_t hmmdrm_migrate_to_ram(struct vm_fault *vmf)
 	if (!args.cpages)
 		return 0;
 	for (unsigned long i = 0; i < args.npages; i++) {
-		bool wanted = (src[i] & MIGRATE_PFN_MIGRATE) &&
-			      start + (i << PAGE_SHIFT) == addr;
+		bool wanted = (src[i] & MIGRATE_PFN_MIGRATE) && start + (i << PAGE_SHIFT) == addr;
 
 		dst[i] = to_page(vmf->vma, start + (i << PAGE_SHIFT), src[i]);
 		if (wanted && !dst[i])

@@ -70,7 +70,7 @@ static bool invalidate(struct mmu_interval_notifier *mni, const struct mmu_notif
 	note_change(client, range->start, range->end);
 	hmmdrm_remote_forget(client, range->start, range->end, stays_exclusive(range));
 	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE))
-		list_for_each_entry(engine, &client->engines, link)
+		list_for_each_entry (engine, &client->engines, link)
 			hmmdrm_engine_zap(engine, range->start, range->end);
 	mutex_unlock(&client->lock);
 	return true;
@@ -82,7 +82,7 @@ static bool is_engine(const struct mm_struct *mm)
 {
 	struct hmmdrm_engine *engine;
 
-	list_for_each_entry(engine, &engines, node)
+	list_for_each_entry (engine, &engines, node)
 		if (engine->mm == mm)
 			return true;
 	return false;
@@ -92,7 +92,7 @@ static bool is_client(const struct mm_struct *mm)
 {
 	struct hmmdrm_client *client;
 
-	list_for_each_entry(client, &clients, node)
+	list_for_each_entry (client, &clients, node)
 		if (client->mm == mm)
 			return true;
 	return false;

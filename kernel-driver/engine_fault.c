@@ -21,16 +21,16 @@
 #include "hmmdrm.h"
 #include "hmmfs/hmmfs.h"
 
-#define MAX_TRIES  100 /* then signals are looked at, and the access is made again */
+#define MAX_TRIES 100 /* then signals are looked at, and the access is made again */
 #define BUSY_TRIES 20 /* of a page that others hold, or that is in swap */
-#define BUSY_NOW   4 /* of these at once, and then a wait before each */
-#define BUSY_US    500
+#define BUSY_NOW 4    /* of these at once, and then a wait before each */
+#define BUSY_US 500
 
 struct look {
 	struct hmmdrm_engine *engine;
 	unsigned long addr, seq, since, pfn;
 	struct page *exclusive; /* locked and referenced, until its entry is made */
-	struct folio *file; /* a file's frame: likewise */
+	struct folio *file;     /* a file's frame: likewise */
 	unsigned int tries;
 	bool write, writable, tried, movable;
 	bool alone; /* the page has no writable entry but the one to be made */
@@ -53,7 +53,8 @@ static int check_vma(const struct vm_area_struct *vma, bool write)
 
 static bool is_hmmfs(const struct vm_area_struct *vma)
 {
-	return vma->vm_file && (vma->vm_flags & VM_SHARED) && hmmfs_mapping(vma->vm_file->f_mapping);
+	return vma->vm_file && (vma->vm_flags & VM_SHARED) &&
+	       hmmfs_mapping(vma->vm_file->f_mapping);
 }
 
 /* A page of a file, and what follows it. Locking: lets go of the client's mmap_lock. */
@@ -78,7 +79,8 @@ static int file_in(struct look *l, struct vm_area_struct *vma)
 static int look_up_file(struct look *l, struct vm_area_struct *vma)
 {
 	struct file *file = vma->vm_file;
-	struct folio *folio = hmmfs_get_device_folio(file->f_mapping, linear_page_index(vma, l->addr));
+	struct folio *folio = hmmfs_get_device_folio(file->f_mapping,
+						     linear_page_index(vma, l->addr));
 
 	if (folio && hmmdrm_frame_device(&folio->page) != l->engine->hd) {
 		folio_unlock(folio);
@@ -139,8 +141,8 @@ static int migrate_in(struct look *l)
  */
 static int why_not(struct look *l)
 {
-	int err = fixup_user_fault(l->engine->client->mm, l->addr,
-				   l->write ? FAULT_FLAG_WRITE : 0, NULL);
+	int err = fixup_user_fault(l->engine->client->mm, l->addr, l->write ? FAULT_FLAG_WRITE : 0,
+				   NULL);
 
 	if (!err && l->tries++ < BUSY_TRIES)
 		return -EAGAIN;
@@ -364,7 +366,7 @@ static void zap_others(const struct look *l)
 {
 	struct hmmdrm_engine *engine;
 
-	list_for_each_entry(engine, &l->engine->client->engines, link)
+	list_for_each_entry (engine, &l->engine->client->engines, link)
 		if (engine != l->engine)
 			hmmdrm_engine_zap(engine, l->addr, l->addr + PAGE_SIZE);
 }
@@ -434,8 +436,7 @@ static vm_fault_t resolve(struct vm_fault *vmf, struct look *l)
 		if (err)
 			return fault_of(err);
 		mutex_lock(&client->lock);
-		if (is_changed(l, l->addr) &&
-		    !(hmmdrm_skip_fence & HMMDRM_SKIP_SEQUENCE)) {
+		if (is_changed(l, l->addr) && !(hmmdrm_skip_fence & HMMDRM_SKIP_SEQUENCE)) {
 			mutex_unlock(&client->lock);
 			release_page(l);
 			continue;
@@ -465,7 +466,8 @@ static vm_fault_t engine_fault(struct vm_fault *vmf, bool write)
 	 * Under client->lock no page table may be allocated: reclaim could come back to us
 	 * through the notifier.
 	 */
-	if (apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK, PAGE_SIZE, nothing, NULL))
+	if (apply_to_page_range(vmf->vma->vm_mm, vmf->address & PAGE_MASK, PAGE_SIZE, nothing,
+				NULL))
 		return VM_FAULT_OOM;
 	if (!mmget_not_zero(mm))
 		return VM_FAULT_SIGBUS;

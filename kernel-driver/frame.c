@@ -229,7 +229,7 @@ unsigned int hmmdrm_frames_oldest(struct hmmdrm_device *hd, unsigned long *pfn, 
 	unsigned int n = 0;
 
 	spin_lock_irqsave(&hd->lock, flags);
-	list_for_each_entry(frame, &hd->lru, link) {
+	list_for_each_entry (frame, &hd->lru, link) {
 		if (n == max)
 			break;
 		pfn[n++] = hd->first_pfn + (frame - hd->frames);

@@ -27,7 +27,7 @@
 #include "provider.h"
 
 #define HMMDRM_MAX_DEVICES 8
-#define HMMDRM_BATCH 512 /* pages of one migrate_vma_setup() */
+#define HMMDRM_BATCH 512      /* pages of one migrate_vma_setup() */
 #define HMMDRM_FAULT_PAGES 16 /* neighbours that a fault takes along */
 
 struct drm_device;
@@ -60,8 +60,8 @@ struct hmmdrm_device {
 	struct hmmdrm_frame *frames;
 	spinlock_t lock;
 	struct list_head free, lru; /* locking: lock */
-	unsigned long nr_free; /* neither used nor promised; locking: lock */
-	unsigned long hand; /* where hmmdrm_evict_group() goes on; several may move it */
+	unsigned long nr_free;      /* neither used nor promised; locking: lock */
+	unsigned long hand;         /* where hmmdrm_evict_group() goes on; several may move it */
 	atomic64_t stat[HMMDRM_NR_STATS];
 };
 
@@ -70,7 +70,7 @@ struct hmmdrm_device {
 /* One for each open of the node. */
 struct hmmdrm_client {
 	struct kref ref;
-	struct mm_struct *mm; /* grabbed */
+	struct mm_struct *mm;                  /* grabbed */
 	struct mmu_interval_notifier notifier; /* of the whole address space */
 	struct mutex lock;
 	struct list_head engines; /* locking: lock */
@@ -79,9 +79,9 @@ struct hmmdrm_client {
 	struct {
 		unsigned long start, end;
 	} change[HMMDRM_CHANGES];
-	struct list_head node; /* of all; locking: hmmdrm_mms_lock */
+	struct list_head node;         /* of all; locking: hmmdrm_mms_lock */
 	struct xarray remote, refused; /* remote.c; by page number */
-	struct list_head group; /* pressure.c */
+	struct list_head group;        /* pressure.c */
 };
 
 /* One for each DRM_IOCTL_HMM_ENGINE_CREATE; closed with its descriptor. */
@@ -89,10 +89,10 @@ struct hmmdrm_engine {
 	struct kref ref;
 	struct hmmdrm_client *client; /* referenced */
 	struct hmmdrm_device *hd;
-	struct mm_struct *mm; /* grabbed by the first mmap; locking: hmmdrm_mms_lock */
+	struct mm_struct *mm;          /* grabbed by the first mmap; locking: hmmdrm_mms_lock */
 	struct address_space *mapping; /* NULL when it is closed; locking: client->lock */
-	struct list_head link; /* client->engines */
-	struct list_head node; /* of all; locking: hmmdrm_mms_lock */
+	struct list_head link;         /* client->engines */
+	struct list_head node;         /* of all; locking: hmmdrm_mms_lock */
 };
 
 /* device.c */
@@ -134,7 +134,8 @@ int hmmdrm_rmap_add(struct page *dpage, struct hmmdrm_engine *engine, unsigned l
 void hmmdrm_frame_revoke(struct page *dpage);
 void hmmdrm_frame_write_protect(struct page *dpage);
 
-/* remote.c: pages of the system that engines were given where they are. No locks; note() may sleep. */
+/* remote.c: pages of the system that engines were given where they are. No locks; note() may sleep.
+ */
 int hmmdrm_remote_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn);
 int hmmdrm_remote_reserve(struct hmmdrm_client *client, unsigned long addr);
 void hmmdrm_remote_taken(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn);

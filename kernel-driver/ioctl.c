@@ -98,7 +98,8 @@ static int widen(u64 addr, u64 length, unsigned long *start, unsigned long *end)
 
 static bool is_hmmfs(const struct vm_area_struct *vma)
 {
-	return vma->vm_file && (vma->vm_flags & VM_SHARED) && hmmfs_mapping(vma->vm_file->f_mapping);
+	return vma->vm_file && (vma->vm_flags & VM_SHARED) &&
+	       hmmfs_mapping(vma->vm_file->f_mapping);
 }
 
 /* Pages of a file. Locking: lets go of mmap_lock meanwhile, for they may have to be read. */
@@ -396,8 +397,8 @@ static int pages(struct drm_device *drm, void *data, struct drm_file *file)
 
 	if (!client)
 		return -EPERM;
-	if (p->flags || p->entry_bytes < sizeof(struct drm_hmm_page) || p->entry_bytes > PAGE_SIZE ||
-	    p->pages > TASK_SIZE_MAX >> PAGE_SHIFT)
+	if (p->flags || p->entry_bytes < sizeof(struct drm_hmm_page) ||
+	    p->entry_bytes > PAGE_SIZE || p->pages > TASK_SIZE_MAX >> PAGE_SHIFT)
 		return -EINVAL;
 	err = widen(p->addr, p->pages << PAGE_SHIFT, &start, &end);
 	if (err)

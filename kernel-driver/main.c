@@ -41,8 +41,7 @@ static struct drm_driver driver = {
 	.driver_features = DRIVER_RENDER,
 	.name = "hmm",
 	.desc = "heterogeneous memory migration",
-	HMMDRM_DRIVER_DATE
-	.major = 1,
+	HMMDRM_DRIVER_DATE.major = 1,
 	.minor = 0,
 	.fops = &fops,
 	.open = hmmdrm_client_open,

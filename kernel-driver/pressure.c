@@ -47,8 +47,8 @@ static bool at_limit(struct mem_cgroup *memcg)
 {
 	for (; memcg && parent_mem_cgroup(memcg); memcg = parent_mem_cgroup(memcg)) {
 		unsigned long used = page_counter_read(&memcg->memory);
-		unsigned long most =
-			min(READ_ONCE(memcg->memory.max), READ_ONCE(memcg->memory.high));
+		unsigned long most = min(READ_ONCE(memcg->memory.max),
+					 READ_ONCE(memcg->memory.high));
 
 		if (used + NEARLY >= most)
 			return true;

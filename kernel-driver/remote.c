@@ -14,8 +14,8 @@
 /* 0 or -ENOMEM. A note that turns out too early does no harm: see hmmdrm_remote_at(). */
 int hmmdrm_remote_note(struct hmmdrm_client *client, unsigned long addr, unsigned long pfn)
 {
-	return xa_err(xa_store(&client->remote, addr >> PAGE_SHIFT, xa_mk_value(pfn << 1),
-			       GFP_KERNEL));
+	return xa_err(
+		xa_store(&client->remote, addr >> PAGE_SHIFT, xa_mk_value(pfn << 1), GFP_KERNEL));
 }
 
 int hmmdrm_remote_reserve(struct hmmdrm_client *client, unsigned long addr)
@@ -47,12 +47,12 @@ void hmmdrm_remote_forget(struct hmmdrm_client *client, unsigned long start, uns
 	unsigned long index;
 	void *note;
 
-	xa_for_each_range(&client->remote, index, note, start >> PAGE_SHIFT,
-			  (end - 1) >> PAGE_SHIFT)
+	xa_for_each_range (&client->remote, index, note, start >> PAGE_SHIFT,
+			   (end - 1) >> PAGE_SHIFT)
 		if (!keep_exclusive || !(xa_to_value(note) & EXCLUSIVE))
 			xa_erase(&client->remote, index);
-	xa_for_each_range(&client->refused, index, note, start >> PAGE_SHIFT,
-			  (end - 1) >> PAGE_SHIFT)
+	xa_for_each_range (&client->refused, index, note, start >> PAGE_SHIFT,
+			   (end - 1) >> PAGE_SHIFT)
 		xa_erase(&client->refused, index);
 }
 

@@ -21,7 +21,7 @@ int hmmdrm_rmap_add(struct page *dpage, struct hmmdrm_engine *engine, unsigned l
 	struct list_head *list = hmmdrm_frame_rmap(dpage);
 	struct hmmdrm_rmap *r;
 
-	list_for_each_entry(r, list, link)
+	list_for_each_entry (r, list, link)
 		if (r->engine == engine && r->addr == addr)
 			return 0;
 	r = kmalloc(sizeof(*r), GFP_NOFS);
@@ -39,7 +39,7 @@ void hmmdrm_frame_revoke(struct page *dpage)
 	struct list_head *list = hmmdrm_frame_rmap(dpage);
 	struct hmmdrm_rmap *r, *next;
 
-	list_for_each_entry_safe(r, next, list, link) {
+	list_for_each_entry_safe (r, next, list, link) {
 		struct hmmdrm_engine *engine = r->engine;
 
 		mutex_lock(&engine->client->lock);

@@ -46,8 +46,7 @@ static int soft_copy_to_device(struct hmmdrm_device *hd, unsigned long frame, st
 	return 0;
 }
 
-static int soft_copy_from_device(struct hmmdrm_device *hd, struct page *spage,
-				 unsigned long frame)
+static int soft_copy_from_device(struct hmmdrm_device *hd, struct page *spage, unsigned long frame)
 {
 	struct page **ram = hd->provider;
 

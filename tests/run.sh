@@ -24,7 +24,7 @@ done
 export HMM_TEST_SCALE=$scale
 
 scripts/setup.sh g++ libcunit1-dev clinfo python3-pyopencl python3-numpy shellcheck codespell \
-	clang-tidy git util-linux systemtap-sdt-dev
+	clang-tidy clang-format git util-linux systemtap-sdt-dev
 echo "== counts times $scale, as $(id -un), Linux $(uname -r)"
 
 cmake --preset default >/dev/null

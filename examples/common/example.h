@@ -9,13 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(call)                                                                            \
-	do {                                                                                   \
-		long check_ = (call);                                                          \
-		if (check_ < 0) {                                                              \
+#define CHECK(call)                                                                             \
+	do {                                                                                    \
+		long check_ = (call);                                                           \
+		if (check_ < 0) {                                                               \
 			fprintf(stderr, "%s:%d: %s: %ld\n", __FILE__, __LINE__, #call, check_); \
-			exit(1);                                                               \
-		}                                                                              \
+			exit(1);                                                                \
+		}                                                                               \
 	} while (0)
 
 struct example {

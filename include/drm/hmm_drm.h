@@ -25,11 +25,11 @@ extern "C" {
 
 #define HMMFS_SUPER_MAGIC 0x686d6d66 /* statfs.f_type of hmmfs */
 
-#define DRM_HMM_QUERY         0x00
-#define DRM_HMM_MIGRATE       0x01
-#define DRM_HMM_PAGES         0x02
+#define DRM_HMM_QUERY 0x00
+#define DRM_HMM_MIGRATE 0x01
+#define DRM_HMM_PAGES 0x02
 #define DRM_HMM_ENGINE_CREATE 0x03
-#define DRM_HMM_STATS         0x04
+#define DRM_HMM_STATS 0x04
 
 /* Ask this first. @device: which one @bytes and @resident are of; -ENODEV beyond the last. */
 struct drm_hmm_query {
@@ -79,7 +79,7 @@ struct drm_hmm_page {
 #define DRM_HMM_PAGE_REMOTE (1u << 1)
 #define DRM_HMM_PAGE_PINNED (1u << 2) /* others hold it: it does not move */
 #define DRM_HMM_PAGE_SHARED (1u << 3) /* of a shared mapping */
-#define DRM_HMM_PAGE_DIRTY  (1u << 4) /* of a file, which does not have its bytes yet */
+#define DRM_HMM_PAGE_DIRTY (1u << 4)  /* of a file, which does not have its bytes yet */
 
 /*
  * Fills @pages entries at @status, of the pages from @addr on. -EFAULT: not mapped. What lies in a

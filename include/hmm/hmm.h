@@ -25,7 +25,7 @@ extern "C" {
 #define HMM_VERSION_PATCH 0
 
 /* Targets of a migration: a device index (0, 1, ...) or one of these. */
-#define HMM_SYSTEM (-1)                 /* system memory, on any node */
+#define HMM_SYSTEM (-1)                  /* system memory, on any node */
 #define HMM_NUMA_NODE(n) (-0x1000 - (n)) /* system memory of NUMA node n */
 
 struct hmm;
@@ -36,10 +36,10 @@ struct hmm;
  * says". The first handle of a process decides; later handles share its devices.
  */
 struct hmm_open_opts {
-	size_t sz;            /* size of this struct, for compatibility */
-	const char *backend;  /* "emulated" (or "drm"); NULL: HMM_BACKEND, or by itself */
-	unsigned int devices; /* emulated devices, 1..8; 0: HMM_EMULATED_DEVICES or 1 */
-	unsigned int flags;   /* HMM_OPEN_* */
+	size_t sz;             /* size of this struct, for compatibility */
+	const char *backend;   /* "emulated" (or "drm"); NULL: HMM_BACKEND, or by itself */
+	unsigned int devices;  /* emulated devices, 1..8; 0: HMM_EMULATED_DEVICES or 1 */
+	unsigned int flags;    /* HMM_OPEN_* */
 	uint64_t device_bytes; /* capacity of each; 0: HMM_EMULATED_BYTES or 256 MiB */
 };
 
@@ -74,36 +74,36 @@ void hmm_close(struct hmm *h);
 int hmm_device_count(struct hmm *h);
 
 struct hmm_device_info {
-	char name[64];        /* "HMM emulated device 0" */
-	char backend[16];     /* "emulated", "drm" */
-	uint64_t bytes;       /* capacity */
-	uint64_t resident;    /* bytes resident now */
-	int32_t numa_node;    /* node near the device, or -1 */
-	uint32_t flags;       /* HMM_DEVICE_* */
-	int32_t engine_pid;   /* process that is the device, 0 if none */
+	char name[64];      /* "HMM emulated device 0" */
+	char backend[16];   /* "emulated", "drm" */
+	uint64_t bytes;     /* capacity */
+	uint64_t resident;  /* bytes resident now */
+	int32_t numa_node;  /* node near the device, or -1 */
+	uint32_t flags;     /* HMM_DEVICE_* */
+	int32_t engine_pid; /* process that is the device, 0 if none */
 	uint32_t reserved;
 };
 
-#define HMM_DEVICE_CAN_FAULT      0x1u /* resolves its own page faults */
-#define HMM_DEVICE_LOST           0x2u /* gone; its pages came home */
+#define HMM_DEVICE_CAN_FAULT 0x1u      /* resolves its own page faults */
+#define HMM_DEVICE_LOST 0x2u           /* gone; its pages came home */
 #define HMM_DEVICE_USER_MODE_ONLY 0x4u /* system calls fail on migrated pages, see hmm(7) */
-#define HMM_DEVICE_MOVE           0x8u /* pages move by UFFDIO_MOVE */
+#define HMM_DEVICE_MOVE 0x8u           /* pages move by UFFDIO_MOVE */
 
 /** hmm_device_info() - Return: 0, -EINVAL (@info NULL, no such device), -EPERM. */
 int hmm_device_info(struct hmm *h, int device, struct hmm_device_info *info);
 
 /* Counters since the devices were opened; device < 0 sums all of them. */
 struct hmm_stats {
-	uint64_t sz;                /* in: sizeof(struct hmm_stats) */
-	uint64_t pages_to_device;   /* migrated to the device, any reason */
-	uint64_t pages_to_system;   /* brought home, any reason */
-	uint64_t cpu_faults;        /* CPU touches of device pages */
-	uint64_t device_faults;     /* device touches of non-resident pages */
-	uint64_t pages_evicted;     /* went home for want of device memory */
-	uint64_t pages_remote;      /* mapped remotely instead of migrated */
-	uint64_t launches;          /* kernels launched through the OpenCL platform */
-	uint64_t invalid_faults;    /* device accesses that ended a launch */
-	uint64_t resident_pages;    /* on the device now */
+	uint64_t sz;              /* in: sizeof(struct hmm_stats) */
+	uint64_t pages_to_device; /* migrated to the device, any reason */
+	uint64_t pages_to_system; /* brought home, any reason */
+	uint64_t cpu_faults;      /* CPU touches of device pages */
+	uint64_t device_faults;   /* device touches of non-resident pages */
+	uint64_t pages_evicted;   /* went home for want of device memory */
+	uint64_t pages_remote;    /* mapped remotely instead of migrated */
+	uint64_t launches;        /* kernels launched through the OpenCL platform */
+	uint64_t invalid_faults;  /* device accesses that ended a launch */
+	uint64_t resident_pages;  /* on the device now */
 };
 
 /** hmm_stats() - Return: 0, -EINVAL (@stats NULL, sz too small, no such device), -EPERM. */
@@ -126,8 +126,7 @@ int hmm_stats(struct hmm *h, int device, struct hmm_stats *stats);
  * -EOPNOTSUPP (hugetlb, device mappings, shared mappings, the runtime's own
  * memory), -EPERM (forked child).
  */
-long hmm_migrate(struct hmm *h, void *addr, size_t length, int target,
-		 unsigned int flags);
+long hmm_migrate(struct hmm *h, void *addr, size_t length, int target, unsigned int flags);
 
 /**
  * hmm_migrate_async() - hmm_migrate() in the background.
@@ -137,23 +136,23 @@ long hmm_migrate(struct hmm *h, void *addr, size_t length, int target,
  * Arguments are checked before it returns; page errors show in hmm_query().
  * Return: 0, or as hmm_migrate() for the arguments, -EMFILE.
  */
-int hmm_migrate_async(struct hmm *h, void *addr, size_t length, int target,
-		      unsigned int flags, int *fence_fd);
+int hmm_migrate_async(struct hmm *h, void *addr, size_t length, int target, unsigned int flags,
+		      int *fence_fd);
 
 /* hmm_page_status.location when the page is nowhere. */
 #define HMM_NOT_POPULATED (-2)
 
 struct hmm_page_status {
-	int32_t location;  /* device index, HMM_SYSTEM or HMM_NOT_POPULATED */
-	int32_t node;      /* NUMA node when location is HMM_SYSTEM, else -1 */
-	uint32_t flags;    /* HMM_PAGE_* */
+	int32_t location; /* device index, HMM_SYSTEM or HMM_NOT_POPULATED */
+	int32_t node;     /* NUMA node when location is HMM_SYSTEM, else -1 */
+	uint32_t flags;   /* HMM_PAGE_* */
 	uint32_t reserved;
 };
 
-#define HMM_PAGE_DIRTY  0x1u /* differs from its backing store, if it has one */
-#define HMM_PAGE_PINNED 0x2u /* refused its last migration: pinned or busy */
-#define HMM_PAGE_SHARED 0x4u /* belongs to a shared mapping */
-#define HMM_PAGE_REMOTE 0x8u /* the device maps it where it is */
+#define HMM_PAGE_DIRTY 0x1u   /* differs from its backing store, if it has one */
+#define HMM_PAGE_PINNED 0x2u  /* refused its last migration: pinned or busy */
+#define HMM_PAGE_SHARED 0x4u  /* belongs to a shared mapping */
+#define HMM_PAGE_REMOTE 0x8u  /* the device maps it where it is */
 #define HMM_PAGE_COPIED 0x10u /* read-mostly: devices have copies of it, to read */
 
 /**
@@ -162,23 +161,22 @@ struct hmm_page_status {
  * Return: entries written, or -EINVAL (zero or wrapping length, NULL), -EFAULT
  * (the first unmapped page; nothing is written), -EPERM.
  */
-int hmm_query(struct hmm *h, const void *addr, size_t length,
-	      struct hmm_page_status *status);
+int hmm_query(struct hmm *h, const void *addr, size_t length, struct hmm_page_status *status);
 
 /* Advice for hmm_advise(); docs/man/hmm_advise.3 tells what each backend does about it. */
-#define HMM_ADVICE_PREFERRED         1  /* target: where the pages should be */
-#define HMM_ADVICE_NOT_PREFERRED     2
-#define HMM_ADVICE_READ_MOSTLY       3  /* copies of clean pages may be on devices, too */
-#define HMM_ADVICE_NOT_READ_MOSTLY   4
-#define HMM_ADVICE_ACCESSED_BY       5  /* target: a device that should not have to fault */
-#define HMM_ADVICE_NOT_ACCESSED_BY   6
-#define HMM_ADVICE_NORMAL            7  /* takes back the next two */
-#define HMM_ADVICE_SEQUENTIAL        8  /* a fault brings all that follows, up to 2 MiB */
-#define HMM_ADVICE_RANDOM            9  /* a fault brings one page */
-#define HMM_ADVICE_EVICT_FIRST      10  /* goes home first when a device is full */
-#define HMM_ADVICE_NOT_EVICT_FIRST  11
-#define HMM_ADVICE_NO_MIGRATE       12  /* stays in system memory; what is not there comes home */
-#define HMM_ADVICE_MAY_MIGRATE      13
+#define HMM_ADVICE_PREFERRED 1 /* target: where the pages should be */
+#define HMM_ADVICE_NOT_PREFERRED 2
+#define HMM_ADVICE_READ_MOSTLY 3 /* copies of clean pages may be on devices, too */
+#define HMM_ADVICE_NOT_READ_MOSTLY 4
+#define HMM_ADVICE_ACCESSED_BY 5 /* target: a device that should not have to fault */
+#define HMM_ADVICE_NOT_ACCESSED_BY 6
+#define HMM_ADVICE_NORMAL 7       /* takes back the next two */
+#define HMM_ADVICE_SEQUENTIAL 8   /* a fault brings all that follows, up to 2 MiB */
+#define HMM_ADVICE_RANDOM 9       /* a fault brings one page */
+#define HMM_ADVICE_EVICT_FIRST 10 /* goes home first when a device is full */
+#define HMM_ADVICE_NOT_EVICT_FIRST 11
+#define HMM_ADVICE_NO_MIGRATE 12 /* stays in system memory; what is not there comes home */
+#define HMM_ADVICE_MAY_MIGRATE 13
 
 /**
  * hmm_advise() - tell how a range will be used.
@@ -205,13 +203,11 @@ int hmm_advise(struct hmm *h, void *addr, size_t length, int advice, int target)
  * device's page table, faulting pages in; hmm_device_write() stores.
  * @buffer: any memory of the caller, at least @length bytes.
  * Return: bytes done; short only before an invalid page (unmapped, or without the
- * access that its mapping must allow now), -EFAULT if that is the first; -EINVAL (zero or wrapping length, no such device), -ENODEV, -ENOMEM,
- * -EPERM.
+ * access that its mapping must allow now), -EFAULT if that is the first; -EINVAL (zero or wrapping
+ * length, no such device), -ENODEV, -ENOMEM, -EPERM.
  */
-long hmm_device_read(struct hmm *h, int device, const void *addr, void *buffer,
-		     size_t length);
-long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer,
-		      size_t length);
+long hmm_device_read(struct hmm *h, int device, const void *addr, void *buffer, size_t length);
+long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer, size_t length);
 
 /**
  * hmm_map_file() - map a part of a file so that its pages can be on a device.
@@ -233,8 +229,8 @@ long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer,
  * this backend has no way to take it to a device), -EXDEV (it has, but not coherently),
  * -EOVERFLOW, -ENOMEM, -EPERM (forked child; or the file's seals).
  */
-int hmm_map_file(struct hmm *h, int fd, off_t offset, size_t length, int prot,
-		 unsigned int flags, void **addr);
+int hmm_map_file(struct hmm *h, int fd, off_t offset, size_t length, int prot, unsigned int flags,
+		 void **addr);
 
 /* hmm_map_file(): coherent with everybody's read(2) and write(2), or -EXDEV. */
 #define HMM_MAP_COHERENT 0x1u

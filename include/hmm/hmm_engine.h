@@ -36,8 +36,8 @@ int hmm_engine_connect(struct hmm *h, int device, int *fd, unsigned int *generat
  */
 struct hmm_device_fault {
 	uint64_t address;
-	uint32_t write;       /* 1: store, 0: load, 2: unknown */
-	uint32_t generation;  /* of the engine that ended */
+	uint32_t write;         /* 1: store, 0: load, 2: unknown */
+	uint32_t generation;    /* of the engine that ended */
 	uint64_t device_faults; /* served for this engine before it ended */
 	uint64_t pages;         /* migrated for them */
 	char reason[64];
@@ -47,8 +47,7 @@ int hmm_engine_launch_end(struct hmm *h, int device, unsigned int generation,
 			  struct hmm_device_fault *fault);
 
 /* One line to the log (HMM_LOG); level 0 error, 1 warning, 2 info, 3 debug. */
-void hmm_engine_log(int level, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+void hmm_engine_log(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #ifdef __cplusplus
 }

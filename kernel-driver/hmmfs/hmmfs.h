@@ -6,11 +6,10 @@
  *
  * Locks, outermost first:
  *   inode lock
- *   [the lower mount's mnt_want_write(), the lower inode's or folder's lock: of names and attributes]
- *   [mmap_lock]	a lower file's O_DIRECT takes it under its inode's lock
- *   mapping's invalidate_lock (shared and by trylock to go to a device)
- *   folio lock
- *   hmmfs_inode.lower_lock, the lower filesystem's to read and to write the file
+ *   [the lower mount's mnt_want_write(), the lower inode's or folder's lock: of names and
+ * attributes] [mmap_lock]	a lower file's O_DIRECT takes it under its inode's lock mapping's
+ * invalidate_lock (shared and by trylock to go to a device) folio lock hmmfs_inode.lower_lock, the
+ * lower filesystem's to read and to write the file
  */
 #ifndef HMMFS_H
 #define HMMFS_H
@@ -21,7 +20,7 @@
 struct hmmdrm_device;
 
 struct hmmfs_sb {
-	struct vfsmount *mnt; /* of the lower filesystem, a private clone */
+	struct vfsmount *mnt;    /* of the lower filesystem, a private clone */
 	const struct cred *cred; /* the mounter's: all lower I/O is done with it */
 };
 
@@ -29,7 +28,7 @@ struct hmmfs_inode {
 	struct inode vfs;
 	struct inode *lower;
 	struct dentry *lower_dentry; /* a name that the lower file had when it was looked up */
-	struct file *lower_file; /* of a regular file, opened once; locking: lower_lock */
+	struct file *lower_file;     /* of a regular file, opened once; locking: lower_lock */
 	struct mutex lower_lock;
 	bool resizing; /* no page leaves for a device; set under invalidate_lock */
 };
@@ -51,7 +50,7 @@ static inline struct dentry *hmmfs_lower_dentry(const struct dentry *dentry)
 
 /* What PG_private says of a folio. */
 #define HMMFS_LEAVING ((void *)1) /* on its way to a device: nobody may free or move it */
-#define HMMFS_DEVICE  ((void *)2)
+#define HMMFS_DEVICE ((void *)2)
 
 /* super.c */
 int hmmfs_init(void);

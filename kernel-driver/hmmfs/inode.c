@@ -179,8 +179,8 @@ int hmmfs_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *
 	return err;
 }
 
-int hmmfs_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat,
-		  u32 mask, unsigned int flags)
+int hmmfs_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat, u32 mask,
+		  unsigned int flags)
 {
 	struct inode *inode = d_inode(path->dentry);
 

@@ -39,7 +39,7 @@ static int apply(struct hmm_advice *a, int advice, int target)
 		a->accessed_by |= (uint8_t)(1u << target);
 		return 0;
 	case HMM_ADVICE_NOT_ACCESSED_BY:
-		a->accessed_by &= (uint8_t)~(1u << target);
+		a->accessed_by &= (uint8_t) ~(1u << target);
 		return 0;
 	case HMM_ADVICE_NORMAL:
 	case HMM_ADVICE_SEQUENTIAL:
@@ -67,8 +67,7 @@ static bool is_same(const struct hmm_advice *a, const struct hmm_advice *b)
 }
 
 /* Behind the last one, of which it may be a part. */
-static void append(struct range *to, size_t *n, uintptr_t start, uintptr_t end,
-		   struct hmm_advice a)
+static void append(struct range *to, size_t *n, uintptr_t start, uintptr_t end, struct hmm_advice a)
 {
 	static const struct hmm_advice none;
 	struct range *last = *n ? &to[*n - 1] : NULL;

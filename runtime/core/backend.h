@@ -58,8 +58,8 @@ struct hmm_backend_ops {
 			  bool write);
 
 	/*
-	 * Files; NULL: this backend has none. map_file() has a regular file open for what prot asks.
-	 * unmap() and sync() get ranges that it mapped, in whole pages.
+	 * Files; NULL: this backend has none. map_file() has a regular file open for what prot
+	 * asks. unmap() and sync() get ranges that it mapped, in whole pages.
 	 */
 	int (*map_file)(int fd, off_t offset, size_t length, int prot, bool coherent,
 			uintptr_t *addr);

@@ -47,8 +47,8 @@ static inline void hmm_bits_clear_range(struct hmm_bits *b, unsigned int i, unsi
 }
 
 /* First page in [i, end) whose bit is @value, else @end. */
-static inline unsigned int hmm_bits_find(const struct hmm_bits *b, unsigned int i,
-					 unsigned int end, bool value)
+static inline unsigned int hmm_bits_find(const struct hmm_bits *b, unsigned int i, unsigned int end,
+					 bool value)
 {
 	while (i < end && hmm_bits_test(b, i) != value)
 		i++;

@@ -212,8 +212,7 @@ struct hmm_block *hmm_lru_victim(struct hmm_table *t, unsigned int dev, bool rec
 	for (b = lru->oldest; b; b = b->dev[dev].newer) {
 		if (!os_mutex_trylock(&b->lock))
 			continue;
-		if ((!recycled ||
-		     hmm_bits_count(&b->dev[dev].frames) > b->dev[dev].resident) &&
+		if ((!recycled || hmm_bits_count(&b->dev[dev].frames) > b->dev[dev].resident) &&
 		    !skip--)
 			break;
 		os_mutex_unlock(&b->lock);

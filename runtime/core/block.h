@@ -14,26 +14,26 @@
 #include "core/bits.h"
 #include "os/lock.h"
 
-#define HMM_PAGE_SHIFT  12
-#define HMM_PAGE_BYTES  4096ul
+#define HMM_PAGE_SHIFT 12
+#define HMM_PAGE_BYTES 4096ul
 #define HMM_BLOCK_SHIFT 21
 #define HMM_BLOCK_BYTES (1ul << HMM_BLOCK_SHIFT)
-#define HMM_SPAN_SHIFT  26 /* alias and staging windows are made in spans of 64 MiB */
-#define HMM_SPAN_BYTES  (1ul << HMM_SPAN_SHIFT)
+#define HMM_SPAN_SHIFT 26 /* alias and staging windows are made in spans of 64 MiB */
+#define HMM_SPAN_BYTES (1ul << HMM_SPAN_SHIFT)
 #define HMM_SPAN_BLOCKS (HMM_SPAN_BYTES / HMM_BLOCK_BYTES)
-#define HMM_VA_BITS     47
+#define HMM_VA_BITS 47
 #define HMM_MAX_DEVICES 8
 
-#define HMM_OWNER_SYSTEM    0
+#define HMM_OWNER_SYSTEM 0
 #define HMM_OWNER_DEVICE(d) ((uint8_t)((d) + 1))
 
 /* What one device holds of a block. */
 struct hmm_block_device {
-	struct hmm_bits frames;   /* backed by a device frame, resident or recycled */
-	struct hmm_bits copies;   /* read-only copies of pages that stay with the CPU */
-	struct hmm_bits shared;   /* copies of read-mostly pages that the system owns */
-	unsigned int resident;    /* pages whose owner this device is */
-	bool native;              /* mapped without fault tracking: all 512 are resident */
+	struct hmm_bits frames; /* backed by a device frame, resident or recycled */
+	struct hmm_bits copies; /* read-only copies of pages that stay with the CPU */
+	struct hmm_bits shared; /* copies of read-mostly pages that the system owns */
+	unsigned int resident;  /* pages whose owner this device is */
+	bool native;            /* mapped without fault tracking: all 512 are resident */
 	bool on_lru;
 	struct hmm_block *newer, *older;
 };
@@ -42,14 +42,14 @@ struct hmm_block {
 	struct os_mutex lock;
 	uintptr_t start;
 	struct hmm_span *span;
-	struct emu_fblock *file;      /* it stands for pages of a mapped file, else NULL */
-	uint64_t moved_at;            /* ns; a page of it last came to a device: the dwell time */
-	uint64_t changing_at;         /* ns; when a change of owner last began */
-	struct hmm_bits registered;   /* pages of live, tracked mappings */
-	struct hmm_bits staged;       /* staging slot may hold a frame */
-	struct hmm_bits pinned;       /* refused its last migration */
-	struct hmm_bits kernel_used;  /* must stay where the kernel can fault on nothing */
-	struct hmm_bits read_only;    /* mapping had no write access when it migrated */
+	struct emu_fblock *file;     /* it stands for pages of a mapped file, else NULL */
+	uint64_t moved_at;           /* ns; a page of it last came to a device: the dwell time */
+	uint64_t changing_at;        /* ns; when a change of owner last began */
+	struct hmm_bits registered;  /* pages of live, tracked mappings */
+	struct hmm_bits staged;      /* staging slot may hold a frame */
+	struct hmm_bits pinned;      /* refused its last migration */
+	struct hmm_bits kernel_used; /* must stay where the kernel can fault on nothing */
+	struct hmm_bits read_only;   /* mapping had no write access when it migrated */
 	uint8_t owner[HMM_BLOCK_PAGES];
 	uint8_t homes[HMM_BLOCK_PAGES]; /* how often it left a device for the system, modulo 256 */
 	uint8_t moves[HMM_BLOCK_PAGES]; /* how often its owner changed, modulo 256 */
@@ -61,7 +61,7 @@ struct hmm_span {
 	char *alias[HMM_MAX_DEVICES]; /* device memory of these addresses, CPU-addressable */
 	char *staging;                /* system frames in transit, slot = address */
 	struct hmm_block *block[HMM_SPAN_BLOCKS];
-	struct hmm_span *next;        /* all spans */
+	struct hmm_span *next; /* all spans */
 };
 
 struct hmm_lru {
@@ -73,9 +73,9 @@ struct hmm_lru {
 
 struct hmm_table {
 	uint8_t used[1u << (HMM_VA_BITS - HMM_REGION_SHIFT)]; /* region has spans */
-	struct hmm_span **top; /* by address >> HMM_SPAN_SHIFT */
+	struct hmm_span **top;                                /* by address >> HMM_SPAN_SHIFT */
 	struct hmm_span *spans;
-	struct os_mutex lock;  /* growth; look-ups take no lock */
+	struct os_mutex lock; /* growth; look-ups take no lock */
 	struct hmm_lru lru[HMM_MAX_DEVICES];
 };
 

@@ -7,7 +7,7 @@
 
 /* Locking: process.lock, for both. Without it everything else works: no error. */
 void hmm_inspect_start(const struct hmm_backend_ops *ops);
-void hmm_inspect_stop(void); /* before the backend stops */
+void hmm_inspect_stop(void);   /* before the backend stops */
 void hmm_inspect_forget(void); /* in a forked child */
 
 #endif /* HMM_CORE_INSPECT_H */

@@ -14,10 +14,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define HMM_INSPECT_MAGIC   0x484d4d49u
+#define HMM_INSPECT_MAGIC 0x484d4d49u
 #define HMM_INSPECT_VERSION 1u
 #define HMM_INSPECT_DEVICES 8
-#define HMM_INSPECT_PAGES   4096 /* of one answer, at most */
+#define HMM_INSPECT_PAGES 4096 /* of one answer, at most */
 
 enum hmm_inspect_op { HMM_INSPECT_STATS = 1, HMM_INSPECT_MAP };
 

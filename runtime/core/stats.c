@@ -19,8 +19,7 @@ static void report(FILE *f, const struct hmm_backend_ops *ops)
 			(unsigned long long)s.pages_to_system, (unsigned long long)s.cpu_faults,
 			(unsigned long long)s.device_faults, (unsigned long long)s.pages_evicted,
 			(unsigned long long)s.pages_remote, (unsigned long long)s.launches,
-			(unsigned long long)s.invalid_faults,
-			(unsigned long long)s.resident_pages);
+			(unsigned long long)s.invalid_faults, (unsigned long long)s.resident_pages);
 	}
 }
 

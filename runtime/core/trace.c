@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RINGS 256          /* threads that are told apart */
-#define EVENTS 8192u       /* of a ring, by default */
+#define RINGS 256    /* threads that are told apart */
+#define EVENTS 8192u /* of a ring, by default */
 #define MAX_EVENTS 262144u
-#define BATCH 1024u        /* records of one write */
+#define BATCH 1024u /* records of one write */
 
 /* One writer, the thread @tid, and one reader, who holds trace.lock. */
 struct ring {
@@ -79,9 +79,9 @@ void hmm_trace_add(enum hmm_trace_kind kind, uint64_t start, int device, uint64_
 		atomic_fetch_add(&r->dropped, 1);
 		return;
 	}
-	r->record[head & (trace.events - 1)] =
-		(struct hmm_trace_record){ start, os_now_ns() - start, address, pages,
-					   (uint16_t)kind, (int16_t)device };
+	r->record[head & (trace.events - 1)] = (struct hmm_trace_record){
+		start, os_now_ns() - start, address, pages, (uint16_t)kind, (int16_t)device
+	};
 	atomic_store_explicit(&r->head, head + 1, memory_order_release);
 }
 
@@ -115,8 +115,9 @@ static void write_batch(int tid, uint32_t count, uint64_t dropped)
 	struct hmm_trace_batch *b = &trace.batch->head;
 	size_t bytes = sizeof(*b) + count * sizeof(struct hmm_trace_record);
 
-	*b = (struct hmm_trace_batch){ HMM_TRACE_MAGIC, (uint32_t)os_getpid(), (uint32_t)tid,
-				       count, dropped, "" };
+	*b = (struct hmm_trace_batch){ HMM_TRACE_MAGIC, (uint32_t)os_getpid(),
+				       (uint32_t)tid,   count,
+				       dropped,         "" };
 	if (tid)
 		read_name(b->thread, tid);
 	os_write(trace.fd, b, bytes);

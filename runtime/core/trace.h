@@ -36,17 +36,17 @@ static inline uint64_t hmm_trace_begin(void)
 }
 
 /* It is over; @start from hmm_trace_begin(). */
-#define HMM_TRACE(kind, probe, start, device, address, pages)                             \
-	do {                                                                              \
-		HMM_PROBE(probe, device, address, pages);                                 \
-		if (__builtin_expect((start) != 0, 0))                                    \
-			hmm_trace_add(kind, start, (int)(device), (uint64_t)(address),    \
-				      (uint32_t)(pages));                                 \
+#define HMM_TRACE(kind, probe, start, device, address, pages)                          \
+	do {                                                                           \
+		HMM_PROBE(probe, device, address, pages);                              \
+		if (__builtin_expect((start) != 0, 0))                                 \
+			hmm_trace_add(kind, start, (int)(device), (uint64_t)(address), \
+				      (uint32_t)(pages));                              \
 	} while (0)
 
 /* Locking: process.lock, for both. start: reads HMM_TRACE and HMM_TRACE_EVENTS. */
 void hmm_trace_start(void);
-void hmm_trace_stop(void); /* when no thread of the runtime is left */
+void hmm_trace_stop(void);  /* when no thread of the runtime is left */
 void hmm_trace_flush(void); /* the rings into the file */
 void hmm_trace_sample(const struct hmm_backend_ops *ops);
 void hmm_trace_forget(void); /* in a forked child */

@@ -190,8 +190,7 @@ int hmm_proc_connect(struct hmm_proc *p, int (*restart)(unsigned int), int *fd,
 	return err;
 }
 
-int hmm_proc_launch_end(struct hmm_proc *p, unsigned int generation,
-			struct hmm_device_fault *fault)
+int hmm_proc_launch_end(struct hmm_proc *p, unsigned int generation, struct hmm_device_fault *fault)
 {
 	unsigned int state = settled_state(p);
 	int ended = 0;

@@ -187,7 +187,9 @@ static int receive_hello(int fd, int fds[HMM_PROC_FDS], unsigned int expected)
 	} control;
 	struct hmm_engine_hello hello = { 0 };
 	struct iovec iov = { &hello, sizeof(hello) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = control.bytes,
 			    .msg_controllen = sizeof(control.bytes) };
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	unsigned int n;
@@ -244,9 +246,7 @@ int hmm_proc_start(struct hmm_proc *p, const struct hmm_proc_options *o, int *ke
 		   unsigned int n_kept)
 {
 	char path[512], client[16], index[16], bytes[32];
-	struct spawn s = { .path = path,
-			   .driver = o->driver_fd,
-			   .with_driver = o->driver_fd >= 0 };
+	struct spawn s = { .path = path, .driver = o->driver_fd, .with_driver = o->driver_fd >= 0 };
 	int pair[2];
 	int err = find_engine(path, sizeof(path)), pid, pidfd;
 

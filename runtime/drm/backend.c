@@ -229,8 +229,7 @@ static long migrate(uintptr_t start, uintptr_t end, int target)
 		return -ENODEV;
 	if (target >= 0 && os_arena_contains(start, end))
 		return -EOPNOTSUPP;
-	return target >= 0 ? migrate_allowed(start, end, target) :
-			     hdrm_migrate(start, end, target);
+	return target >= 0 ? migrate_allowed(start, end, target) : hdrm_migrate(start, end, target);
 }
 
 static uint32_t flags(uint32_t from)
@@ -253,8 +252,8 @@ static int query(uintptr_t start, uintptr_t end, struct hmm_page_status *status)
 		n = n < HMM_BLOCK_PAGES ? n : HMM_BLOCK_PAGES;
 		err = hdrm_pages(start, n, s);
 		for (size_t i = 0; !err && i < n; i++)
-			*status++ = (struct hmm_page_status){ s[i].location, -1,
-							      flags(s[i].flags), 0 };
+			*status++ = (struct hmm_page_status){ s[i].location, -1, flags(s[i].flags),
+							      0 };
 		start += n * HMM_PAGE_BYTES;
 	}
 	os_free(s, bytes);

@@ -23,7 +23,7 @@
 struct hdrm_device {
 	struct hmm_proc proc;
 	uint64_t bytes;
-	_Atomic bool emptied; /* since its engine died: everything of it came home */
+	_Atomic bool emptied;      /* since its engine died: everything of it came home */
 	struct drm_hmm_stats base; /* when it was opened: the driver counts for everybody */
 };
 

@@ -68,8 +68,9 @@ long hdrm_migrate(uintptr_t start, uintptr_t end, int target)
 
 int hdrm_pages(uintptr_t start, size_t pages, struct drm_hmm_page *out)
 {
-	struct drm_hmm_pages p = { .addr = start, .pages = pages, .status = (uintptr_t)out,
-				   .entry_bytes = sizeof(*out) };
+	struct drm_hmm_pages p = {
+		.addr = start, .pages = pages, .status = (uintptr_t)out, .entry_bytes = sizeof(*out)
+	};
 
 	return call(DRM_IOCTL_HMM_PAGES, &p);
 }

@@ -35,7 +35,8 @@ unsigned int emu_window(struct hmm_window *w, uintptr_t addr, int place, unsigne
 	}
 	/* What lies behind may have been advised otherwise. */
 	return (end - addr) >> HMM_PAGE_SHIFT < pages ?
-		       (unsigned int)((end - addr) >> HMM_PAGE_SHIFT) : pages;
+		       (unsigned int)((end - addr) >> HMM_PAGE_SHIFT) :
+		       pages;
 }
 
 /* Pages [i, end) of a block. Locking: b->lock. */

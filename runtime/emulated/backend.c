@@ -12,7 +12,7 @@
 
 struct emu emu = { .client = -1 };
 
-#define CLIENT_FEATURES \
+#define CLIENT_FEATURES                                                                          \
 	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | \
 	 UFFD_FEATURE_EVENT_REMAP)
 

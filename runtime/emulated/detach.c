@@ -104,7 +104,8 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 		err = uffd_protect(emu.client, start, len, true);
 	} else if (!err) {
 		for (unsigned int p = i; p < end; p++)
-			if (os_peek(emu_alias(b, d->index, p), hmm_block_addr(b, p), HMM_PAGE_BYTES))
+			if (os_peek(emu_alias(b, d->index, p), hmm_block_addr(b, p),
+				    HMM_PAGE_BYTES))
 				os_zero(emu_alias(b, d->index, p), HMM_PAGE_BYTES);
 		os_sleep_ns(100000); /* for the test to see what is stored meanwhile */
 	}
@@ -167,7 +168,8 @@ static int move_refused(struct hmm_block *b, unsigned int i, int err, unsigned i
 	uintptr_t addr = hmm_block_addr(b, i);
 
 	if (err == -EBUSY && *tries == 0) {
-		/* What was shared, or not detached, may still be protected: we would ask ourselves. */
+		/* What was shared, or not detached, may still be protected: we would ask ourselves.
+		 */
 		uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
 		os_madvise(addr, HMM_PAGE_BYTES, MADV_POPULATE_WRITE);
 	} else {
@@ -265,8 +267,8 @@ static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struc
 	return err;
 }
 
-static int copy_staged(struct hmm_block *b, struct emu_device *d, unsigned int i,
-		       unsigned int end, bool streaming, const struct hmm_bits *out)
+static int copy_staged(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		       bool streaming, const struct hmm_bits *out)
 {
 	while ((i = hmm_bits_find(out, i, end, true)) < end) {
 		unsigned int stop = hmm_bits_find(out, i, end, false);
@@ -318,8 +320,7 @@ int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsign
 	if (!emu_alias(b, d->index, i))
 		return -ENOMEM;
 	if (!emu.move || (emu.test_skip & EMU_SKIP_CLIENT_FENCE))
-		return exclusive ? detach_by_copy(b, d, i, end, streaming, out) :
-				   EMU_EXCLUSIVE;
+		return exclusive ? detach_by_copy(b, d, i, end, streaming, out) : EMU_EXCLUSIVE;
 	err = move_out(b, i, end, out, &stop);
 	if (copy_staged(b, d, first, end, streaming, out))
 		return -ENOMEM;

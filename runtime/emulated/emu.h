@@ -40,11 +40,11 @@ struct emu_device {
 	struct hmm_proc proc;
 	int memory_fd, uffd;
 	struct os_mutex agent_lock[2];
-	uint64_t capacity;                     /* pages */
-	_Atomic int64_t frames;                /* pages of device memory in use or promised */
+	uint64_t capacity;                       /* pages */
+	_Atomic int64_t frames;                  /* pages of device memory in use or promised */
 	struct emu_refused refused[EMU_REFUSED]; /* locking: proc.fault_lock */
-	_Atomic bool has_copies;               /* of read-only memory, made since the last launch */
-	struct emu_remote *remotes;            /* locking: remote_lock */
+	_Atomic bool has_copies;    /* of read-only memory, made since the last launch */
+	struct emu_remote *remotes; /* locking: remote_lock */
 	_Atomic uint64_t stat[8];
 };
 
@@ -59,18 +59,18 @@ enum emu_stat {
 
 struct emu {
 	bool running;
-	bool move;           /* UFFDIO_MOVE, else write-protect and copy */
+	bool move; /* UFFDIO_MOVE, else write-protect and copy */
 	enum hmm_policy policy;
-	bool user_only;      /* kernel accesses to migrated pages fail */
-	int client;          /* userfaultfd of migratable memory and of staging, with events */
+	bool user_only; /* kernel accesses to migrated pages fail */
+	int client;     /* userfaultfd of migratable memory and of staging, with events */
 	struct os_rwlock mirror;
 	struct hmm_table table;
 	unsigned int devices;
 	struct emu_device device[HMM_MAX_DEVICES];
 	struct os_mutex window_lock;
 	struct hmm_window cpu_window, device_window;
-	bool handler_reads; /* and serves its first fault. Locking: mirror exclusively */
-	_Atomic uint32_t hold; /* forks under way: nothing goes to a device */
+	bool handler_reads;            /* and serves its first fault. Locking: mirror exclusively */
+	_Atomic uint32_t hold;         /* forks under way: nothing goes to a device */
 	_Atomic uint64_t staged_pages; /* frames kept in staging slots */
 	/* In here, so that a forked child starts with all of them free. */
 	struct os_mutex windows_lock, remote_lock; /* leaves */
@@ -82,7 +82,7 @@ extern struct emu emu;
 
 /* emu.test_skip */
 #define EMU_SKIP_DEVICE_FENCE 1u /* do not revoke the device's view before copying home */
-#define EMU_SKIP_WRITE_FENCE 8u /* do not write-protect a file's page before copying it */
+#define EMU_SKIP_WRITE_FENCE 8u  /* do not write-protect a file's page before copying it */
 #define EMU_SKIP_CLIENT_FENCE 2u /* do not detach the page before copying out */
 #define EMU_SKIP_SHARED_FENCE 4u /* do not drop devices' copies before the CPU stores */
 
@@ -100,10 +100,10 @@ static inline bool emu_device_up(struct emu_device *d)
  * Internal results beside errnos: who gets one lets go of every lock, does what it
  * says, and tries again.
  */
-#define EMU_DRAIN     (-1001) /* an event is pending: emu_events_drain() */
+#define EMU_DRAIN (-1001)     /* an event is pending: emu_events_drain() */
 #define EMU_EXCLUSIVE (-1002) /* take the mirror exclusively */
-#define EMU_NO_ROOM   (-1003) /* every victim was busy: yield */
-#define EMU_WAIT      (-1004) /* the application is discarding these pages: yield */
+#define EMU_NO_ROOM (-1003)   /* every victim was busy: yield */
+#define EMU_WAIT (-1004)      /* the application is discarding these pages: yield */
 
 #define EMU_TRACK_CLIENT (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
 
@@ -209,7 +209,7 @@ int emu_unshare_range(uintptr_t start, uintptr_t end);
 int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);
 
 /* events.c */
-void emu_events_drain(void); /* no lock held */
+void emu_events_drain(void);            /* no lock held */
 void emu_events_drain_by_handler(void); /* which looks into the queue afterwards */
 /* The mirror lock, exclusively; unlocking first acts on the events read meanwhile. */
 void emu_exclusive_lock(void);
@@ -250,7 +250,7 @@ void emu_kick(void);
 
 /* fault_cpu.c, fault_device.c: one fault, from message to wake-up. */
 void emu_dwell(const struct hmm_block *b); /* hold ping-pong back; no lock held */
-void emu_untrack_all(void); /* everything is home, and nothing goes out again */
+void emu_untrack_all(void);                /* everything is home, and nothing goes out again */
 void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes);
 uint8_t emu_homes(uintptr_t addr); /* locking: mirror */
 uint8_t emu_moves(uintptr_t addr);

@@ -103,9 +103,8 @@ void emu_frames_free(struct hmm_block *b, struct emu_device *d, unsigned int i, 
 	while ((i = hmm_bits_find(frames, i, end, true)) < end) {
 		unsigned int stop = hmm_bits_find(frames, i, end, false);
 
-		os_syscall4(SYS_fallocate, d->memory_fd,
-			    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, hmm_block_addr(b, i),
-			    (stop - i) * HMM_PAGE_BYTES);
+		os_syscall4(SYS_fallocate, d->memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			    hmm_block_addr(b, i), (stop - i) * HMM_PAGE_BYTES);
 		n += stop - i;
 		hmm_bits_clear_range(frames, i, stop);
 		hmm_bits_clear_range(&b->dev[d->index].copies, i, stop);

@@ -13,10 +13,10 @@
 
 #include <errno.h>
 
-#define MAX_EVENTS 256     /* held back by one exclusive section; the rest waits unread */
+#define MAX_EVENTS 256         /* held back by one exclusive section; the rest waits unread */
 #define HOME_NS 10000000000ull /* the CPU has nowhere else to go */
 
-static struct uffd_msg pending[MAX_EVENTS]; /* locking: mirror exclusively */
+static struct uffd_msg pending[MAX_EVENTS];  /* locking: mirror exclusively */
 static unsigned int n_pending, next_pending; /* next_pending: the first not yet acted upon */
 
 /* Which pages of a block a range covers. */

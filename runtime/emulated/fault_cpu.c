@@ -36,8 +36,8 @@ static int untrack(struct hmm_block *b)
 		uffd_unregister(emu.client, hmm_block_addr(b, i), (stop - i) * HMM_PAGE_BYTES);
 		if (uffd_events_pending(emu.client)) {
 			/* It may be of this range, and came before we unregistered. */
-			uffd_register(emu.client, hmm_block_addr(b, i),
-				      (stop - i) * HMM_PAGE_BYTES, EMU_TRACK_CLIENT);
+			uffd_register(emu.client, hmm_block_addr(b, i), (stop - i) * HMM_PAGE_BYTES,
+				      EMU_TRACK_CLIENT);
 			if (!emu_is_mapped(hmm_block_addr(b, i), hmm_block_addr(b, stop)))
 				hmm_bits_clear_range(tracked, i, stop); /* see transfer.c */
 			return EMU_DRAIN;

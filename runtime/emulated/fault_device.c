@@ -13,7 +13,7 @@
 
 #define FIRST_WINDOW 16
 #define AGAIN_NS 100000000ull /* a thread that was told to try again has done so by then */
-#define BUSY_NS 100000000ull /* pinned pages are tried again for so long */
+#define BUSY_NS 100000000ull  /* pinned pages are tried again for so long */
 
 /*
  * Is it there already? Reclaim takes entries of a shared mapping away as it likes, so
@@ -158,8 +158,7 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 	if (write && b && allow_writes(d, b, addr))
 		return NULL;
 	if (v.kind == OS_VMA_SPECIAL || os_arena_contains(addr, addr + 1) ||
-	    os_self_contains(addr, addr + 1) ||
-	    emu_windows_contain(addr, addr + 1))
+	    os_self_contains(addr, addr + 1) || emu_windows_contain(addr, addr + 1))
 		return "memory that a device may not touch";
 	if (v.kind == OS_VMA_SHARED)
 		err = emu_remote_map(d, &v);
@@ -241,5 +240,5 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t 
 		return;
 	}
 	hmm_proc_invalid(&d->proc, msg->arg.pagefault.address, write, msg->arg.pagefault.feat.ptid,
-			   why);
+			 why);
 }

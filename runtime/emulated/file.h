@@ -37,10 +37,10 @@ struct emu_extent {
 struct emu_file {
 	struct emu_file *next;
 	uint64_t dev, ino;
-	int rfd, wfd;   /* of the runtime's own; wfd: -1 as long as no mapping may be stored to */
+	int rfd, wfd; /* of the runtime's own; wfd: -1 as long as no mapping may be stored to */
 	int memory;
 	struct os_mutex io_lock, size_lock;
-	_Atomic uint64_t size; /* of the file, as it was last seen */
+	_Atomic uint64_t size;  /* of the file, as it was last seen */
 	_Atomic uint64_t epoch; /* counts pages that stopped being there: what was read is void */
 	uint64_t bytes;         /* of the memfd: up to the end of the last mapping */
 	uint64_t cut_at;        /* ns; 0: the memfd is not cut to the file's end. size_lock */
@@ -78,7 +78,7 @@ struct emu_piece {
 	bool write;
 };
 
-#define EMU_EOF  (-1005) /* beyond the end of the file */
+#define EMU_EOF (-1005)  /* beyond the end of the file */
 #define EMU_READ (-1006) /* its bytes are not there yet: emu_file_populate() */
 
 #define FILE_CHUNK_PAGES 256u /* of a bounce buffer */
@@ -132,8 +132,7 @@ void emu_file_drop(struct emu_fblock *fb, unsigned int i, unsigned int end);
 /* What the device has and the file has, too: it is read again when it is touched. */
 void emu_file_drop_clean(struct hmm_block *b, struct emu_device *d);
 /* No lock held: read what of [i, end) is not there. 0, EMU_EOF (@i is beyond), or -errno. */
-int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
-		      unsigned int end);
+int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int end);
 bool emu_file_cpu_fault(const struct uffd_msg *msg, uint8_t homes); /* false: not of a file */
 
 /* file_move.c */

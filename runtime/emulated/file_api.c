@@ -180,8 +180,8 @@ void emu_files_engine_up(struct emu_device *d)
 	os_read_lock(&emu.mirror);
 	for (unsigned int i = 0; i < atomic_load(&emu_files.n); i++)
 		if (engine_map(d, &emu_files.map[i]))
-			hmm_log(HMM_LOG_ERROR, "device %u: file mapping %lx is not there",
-				d->index, emu_files.map[i].start);
+			hmm_log(HMM_LOG_ERROR, "device %u: file mapping %lx is not there", d->index,
+				emu_files.map[i].start);
 	os_read_unlock(&emu.mirror);
 }
 

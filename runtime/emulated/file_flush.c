@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#define TICK_NS  50000000ull
+#define TICK_NS 50000000ull
 #define FLUSH_NS 1000000000ull
 
 static struct {

@@ -333,7 +333,8 @@ bool emu_file_part(uintptr_t *start, uintptr_t end, struct emu_file **f, uint64_
 		*page = emu_map_page(m, *start);
 		left = HMM_BLOCK_PAGES - (*page & (HMM_BLOCK_PAGES - 1));
 		*pages = (unsigned int)((end - *start) >> HMM_PAGE_SHIFT < left ?
-						(end - *start) >> HMM_PAGE_SHIFT : left);
+						(end - *start) >> HMM_PAGE_SHIFT :
+						left);
 	}
 	os_read_unlock(&emu.mirror);
 	return found;

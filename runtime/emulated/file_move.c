@@ -66,8 +66,8 @@ static void map_device(struct emu_fblock *fb, struct emu_device *d, unsigned int
 	}
 }
 
-static void arrived(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
-		    unsigned int end, unsigned int *used)
+static void arrived(struct emu_fblock *fb, struct emu_device *d, unsigned int i, unsigned int end,
+		    unsigned int *used)
 {
 	struct hmm_block *b = fb->block;
 
@@ -120,8 +120,8 @@ static int from_device(struct emu_fblock *fb, struct emu_device *from, struct em
 }
 
 /* Locking: mirror, block->lock; enough is reserved. EMU_READ: a page must be read first. */
-static int move_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
-		    unsigned int end, unsigned int *used)
+static int move_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i, unsigned int end,
+		    unsigned int *used)
 {
 	const uint8_t *owner = fb->block->owner;
 	int err = 0;
@@ -379,10 +379,10 @@ static long part_out(struct emu_file *f, struct emu_fblock *fb, struct emu_devic
 		if (fb->first + i >= pages)
 			return err;
 		if (!err)
-			err = block_out(f, fb, d, i,
-					fb->first + end > pages ? (unsigned int)(pages - fb->first) :
-								  end,
-					false);
+			err = block_out(
+				f, fb, d, i,
+				fb->first + end > pages ? (unsigned int)(pages - fb->first) : end,
+				false);
 		/* A fork says nothing about room. */
 	} while (err == EMU_EOF || (err == -ENOMEM && emu.running && atomic_load(&emu.hold)));
 	for (; !err && i < end; i++)

@@ -101,8 +101,7 @@ static bool piece_at(const struct emu_fblock *fb, unsigned int i, unsigned int e
 
 static int put_page(struct emu_fblock *fb, unsigned int i, const char *src)
 {
-	long n = os_syscall4(SYS_pwrite64, fb->file->memory, src, HMM_PAGE_BYTES,
-			     offset_of(fb, i));
+	long n = os_syscall4(SYS_pwrite64, fb->file->memory, src, HMM_PAGE_BYTES, offset_of(fb, i));
 
 	return n == (long)HMM_PAGE_BYTES ? 0 : -ENOMEM;
 }
@@ -148,8 +147,8 @@ static bool is_absent(const struct emu_fblock *fb, unsigned int i)
 }
 
 /* What was read, if nothing was taken away meanwhile. */
-static int install_read(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
-			unsigned int end, const char *bytes, uint64_t epoch)
+static int install_read(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int end,
+			const char *bytes, uint64_t epoch)
 {
 	const unsigned int first = i;
 	int err = 0;
@@ -171,8 +170,8 @@ static int install_read(struct emu_file *f, struct emu_fblock *fb, unsigned int 
 	return err;
 }
 
-static int read_pages(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
-		      unsigned int *end, char *bytes)
+static int read_pages(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int *end,
+		      char *bytes)
 {
 	size_t want = (*end - i) * HMM_PAGE_BYTES;
 	long got = os_syscall4(SYS_pread64, f->rfd, bytes, want, offset_of(fb, i));
@@ -227,8 +226,7 @@ int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
 }
 
 /* A page that is there: let it be stored to, with those behind it that are dirty already. */
-static int open_page(struct emu_fblock *fb, const struct emu_map *m, uintptr_t addr,
-		     unsigned int i)
+static int open_page(struct emu_fblock *fb, const struct emu_map *m, uintptr_t addr, unsigned int i)
 {
 	unsigned int end = i + 1;
 	uintptr_t left = (m->end - addr) >> HMM_PAGE_SHIFT;

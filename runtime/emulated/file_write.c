@@ -21,7 +21,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
-#define READ_CHUNKS  4u
+#define READ_CHUNKS 4u
 #define WRITE_CHUNKS 2u /* own ones: a slow disk does not hold faults up */
 #define CHUNK_BYTES (FILE_CHUNK_PAGES * HMM_PAGE_BYTES)
 

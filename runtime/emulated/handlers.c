@@ -19,7 +19,7 @@
 #include <sys/eventfd.h>
 
 #define MAX_HANDLERS 8
-#define QUEUE_SIZE   1024u
+#define QUEUE_SIZE 1024u
 
 static struct {
 	struct os_mutex lock; /* leaf */

@@ -17,9 +17,9 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
-#define LINE        64u
-#define DESCRIPTOR  1024 /* glibc's thread id and robust list lie in its first 800 bytes */
-#define RSEQ        32 /* what the kernel knows of it today; a descriptor may end right after */
+#define LINE 64u
+#define DESCRIPTOR 1024 /* glibc's thread id and robust list lie in its first 800 bytes */
+#define RSEQ 32         /* what the kernel knows of it today; a descriptor may end right after */
 #define CHUNK_PAGES 16u
 
 extern const ptrdiff_t __rseq_offset __attribute__((weak)); /* glibc 2.35 */

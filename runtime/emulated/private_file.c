@@ -23,7 +23,7 @@
 #include <sys/uio.h>
 
 #define EAGER_BYTES (16ul << 20) /* larger ones are converted when they are touched */
-#define GRACE_NS 20000000u /* a fault just before the swap is delivered within this */
+#define GRACE_NS 20000000u       /* a fault just before the swap is delivered within this */
 
 static struct {
 	volatile uintptr_t start, end; /* being converted */

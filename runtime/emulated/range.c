@@ -8,8 +8,8 @@
 
 #include <errno.h>
 
-#define BUSY_NS   100000000ull  /* pinned pages are tried again for so long */
-#define ROOM_NS  5000000000ull  /* device memory that never comes free */
+#define BUSY_NS 100000000ull     /* pinned pages are tried again for so long */
+#define ROOM_NS 5000000000ull    /* device memory that never comes free */
 #define STREAM_BYTES (4ul << 20) /* copies from here on bypass the cache */
 
 static unsigned int missing_frames(const struct hmm_block *b, unsigned int dev, unsigned int i,
@@ -194,8 +194,7 @@ static int check_vma(const struct os_vma *v, uintptr_t start, uintptr_t end)
 	if (os_arena_contains(start, end) || os_self_contains(start, end) ||
 	    emu_windows_contain(start, end))
 		return -EOPNOTSUPP;
-	if (v->kind == OS_VMA_SPECIAL ||
-	    (v->kind == OS_VMA_SHARED && !emu_files_cover(start, end)))
+	if (v->kind == OS_VMA_SPECIAL || (v->kind == OS_VMA_SHARED && !emu_files_cover(start, end)))
 		return -EOPNOTSUPP;
 	if (!v->read)
 		return -EFAULT;

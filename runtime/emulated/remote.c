@@ -63,8 +63,7 @@ static int open_by_descriptor(const struct os_vma *v)
 		struct stat st = { 0 };
 		int flags;
 
-		if (os_syscall2(SYS_fstat, n, &st) || st.st_ino != v->inode ||
-		    !S_ISREG(st.st_mode))
+		if (os_syscall2(SYS_fstat, n, &st) || st.st_ino != v->inode || !S_ISREG(st.st_mode))
 			continue;
 		flags = (int)os_syscall2(SYS_fcntl, n, F_GETFL);
 		if (v->write && (flags & O_ACCMODE) != O_RDWR)
@@ -128,8 +127,8 @@ int emu_remote_map(struct emu_device *d, const struct os_vma *v)
 		os_free(r, sizeof(*r));
 		return err;
 	}
-	*r = (struct emu_remote){ NULL, v->start, v->end, v->offset, v->inode,
-				  v->major, v->minor, v->write };
+	*r = (struct emu_remote){ NULL,     v->start, v->end,   v->offset,
+				  v->inode, v->major, v->minor, v->write };
 	os_mutex_lock(&emu.remote_lock);
 	if (find_remote(d, v->start)) {
 		os_free(r, sizeof(*r)); /* another thread of the device was faster */

@@ -39,7 +39,7 @@ static struct {
 	size_t len;
 	long result;
 	bool expected, announced; /* an event of ours */
-	int wchan; /* where the thread waits, as the kernel calls it */
+	int wchan;                /* where the thread waits, as the kernel calls it */
 	unsigned long thread;
 } taker = { .wchan = -1 };
 

@@ -78,8 +78,8 @@ static void arrived(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	emu_count(d, EMU_TO_DEVICE, end - i);
 }
 
-static int from_system(struct hmm_block *b, struct emu_device *d, unsigned int i,
-		       unsigned int end, bool exclusive, bool streaming, unsigned int *used)
+static int from_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		       bool exclusive, bool streaming, unsigned int *used)
 {
 	struct hmm_bits out;
 	int err = emu_detach(b, d, i, end, exclusive, streaming, &out);
@@ -137,8 +137,7 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 		i = stop;
 	}
 	for (i = first; i < end; i++) {
-		unsigned int stop =
-			hmm_block_owner_run(b, i, end, HMM_OWNER_DEVICE(d->index));
+		unsigned int stop = hmm_block_owner_run(b, i, end, HMM_OWNER_DEVICE(d->index));
 
 		emu_engine_map(b, d, i, stop);
 		i = stop;
@@ -201,8 +200,8 @@ static int fill(struct hmm_block *b, unsigned int i, unsigned int end, char *src
 
 		err = move ? uffd_move(emu.client, hmm_block_addr(b, i), (uintptr_t)from,
 				       n * HMM_PAGE_BYTES, 0, &done) :
-			     uffd_copy(emu.client, hmm_block_addr(b, i), from,
-				       n * HMM_PAGE_BYTES, 0, &done);
+			     uffd_copy(emu.client, hmm_block_addr(b, i), from, n * HMM_PAGE_BYTES,
+				       0, &done);
 		n = (unsigned int)(done / HMM_PAGE_BYTES);
 		left(b, i, i + n);
 		if (move)

@@ -74,8 +74,8 @@ char *emu_alias(struct hmm_block *b, unsigned int dev, unsigned int i)
 
 char *emu_staging(struct hmm_block *b, unsigned int i)
 {
-	char *w = window_get(&b->span->staging, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *w = window_get(&b->span->staging, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1, 0);
 
 	return w ? w + offset_in_span(b, i) : NULL;
 }

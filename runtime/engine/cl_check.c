@@ -56,8 +56,8 @@ static int check_launch(const void *payload, uint32_t length)
 {
 	const struct cl_wire_launch *l = payload;
 
-	if (length < sizeof(*l) || l->dims < 1 || l->dims > 3 ||
-	    l->n_args > CL_WIRE_MAX_ARGS || l->flags & ~CL_WIRE_HAS_LOCAL)
+	if (length < sizeof(*l) || l->dims < 1 || l->dims > 3 || l->n_args > CL_WIRE_MAX_ARGS ||
+	    l->flags & ~CL_WIRE_HAS_LOCAL)
 		return -EINVAL;
 	for (uint32_t i = 0; i < l->dims; i++)
 		if (!l->global[i] || (l->flags & CL_WIRE_HAS_LOCAL && !l->local[i]))

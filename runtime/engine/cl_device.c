@@ -57,8 +57,8 @@ static bool has_feature(cl_device_id d, const char *name)
 
 static cl_int make_context(struct cl_engine *e)
 {
-	cl_context_properties props[] = { CL_CONTEXT_PLATFORM,
-					  (cl_context_properties)e->platform, 0 };
+	cl_context_properties props[] = { CL_CONTEXT_PLATFORM, (cl_context_properties)e->platform,
+					  0 };
 	cl_int err;
 
 	e->context = clCreateContext(props, 1, &e->device, NULL, NULL, &err);

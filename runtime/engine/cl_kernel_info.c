@@ -70,11 +70,10 @@ static void describe_group(struct cl_engine_kernel *k, struct cl_wire_kernel_inf
 				 sizeof(compile), compile, NULL);
 	clGetKernelWorkGroupInfo(k->kernel, e->device, CL_KERNEL_LOCAL_MEM_SIZE, sizeof(local),
 				 &local, NULL);
-	clGetKernelWorkGroupInfo(k->kernel, e->device, CL_KERNEL_PRIVATE_MEM_SIZE,
-				 sizeof(private), &private, NULL);
-	clGetKernelWorkGroupInfo(k->kernel, e->device,
-				 CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE, sizeof(multiple),
-				 &multiple, NULL);
+	clGetKernelWorkGroupInfo(k->kernel, e->device, CL_KERNEL_PRIVATE_MEM_SIZE, sizeof(private),
+				 &private, NULL);
+	clGetKernelWorkGroupInfo(k->kernel, e->device, CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE,
+				 sizeof(multiple), &multiple, NULL);
 	info->work_group_size = size;
 	info->local_bytes = local;
 	info->private_bytes = private;

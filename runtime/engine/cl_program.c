@@ -47,7 +47,8 @@ static void add_log(cl_program p, cl_device_id d, struct cl_reply *r)
 	if (to && clGetProgramBuildInfo(p, d, CL_PROGRAM_BUILD_LOG, bytes, to, NULL))
 		to[0] = 0;
 	if (to)
-		((struct cl_wire_built *)(void *)r->data)->log_length = (uint32_t)strnlen(to, bytes);
+		((struct cl_wire_built *)(void *)r->data)->log_length = (uint32_t)strnlen(to,
+											  bytes);
 	r->length = sizeof(struct cl_wire_built) +
 		    (to ? ((struct cl_wire_built *)(void *)r->data)->log_length : 0);
 }

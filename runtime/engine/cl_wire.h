@@ -9,18 +9,18 @@
 #include <stdint.h>
 
 #define CL_WIRE_MAGIC 0x434d4d48u
-#define CL_WIRE_MAX (64u << 20)     /* payload of one message */
+#define CL_WIRE_MAX (64u << 20) /* payload of one message */
 #define CL_WIRE_MAX_ARGS 1024u
-#define CL_WIRE_MAX_VALUE 65536u    /* bytes of one by-value argument */
+#define CL_WIRE_MAX_VALUE 65536u /* bytes of one by-value argument */
 #define CL_WIRE_MAX_NAME 4096u
 
 enum cl_wire_op {
 	CL_WIRE_NONE = 0,
-	CL_WIRE_DEVICE_INFO,    /* cl_wire_info; reply: the value */
-	CL_WIRE_BUILD,          /* cl_wire_build, options, source; reply: cl_wire_built, log, names */
-	CL_WIRE_RELEASE,        /* cl_wire_info, .param is the program; reply: nothing */
-	CL_WIRE_KERNEL,         /* cl_wire_kernel, name; reply: cl_wire_kernel_info, arguments */
-	CL_WIRE_LAUNCH,         /* cl_wire_launch, arguments; reply: cl_wire_launched */
+	CL_WIRE_DEVICE_INFO, /* cl_wire_info; reply: the value */
+	CL_WIRE_BUILD,       /* cl_wire_build, options, source; reply: cl_wire_built, log, names */
+	CL_WIRE_RELEASE,     /* cl_wire_info, .param is the program; reply: nothing */
+	CL_WIRE_KERNEL,      /* cl_wire_kernel, name; reply: cl_wire_kernel_info, arguments */
+	CL_WIRE_LAUNCH,      /* cl_wire_launch, arguments; reply: cl_wire_launched */
 };
 
 struct cl_wire_head {
@@ -41,11 +41,11 @@ struct cl_wire_build {
 };
 
 struct cl_wire_built {
-	uint32_t program;      /* 0 when the build failed */
+	uint32_t program; /* 0 when the build failed */
 	uint32_t log_length;
 	uint32_t names_length; /* kernel names, joined by ';' */
 	uint32_t pad;
-	uint64_t variables;    /* CL_PROGRAM_BUILD_GLOBAL_VARIABLE_TOTAL_SIZE */
+	uint64_t variables; /* CL_PROGRAM_BUILD_GLOBAL_VARIABLE_TOTAL_SIZE */
 };
 
 struct cl_wire_kernel {
@@ -69,10 +69,10 @@ struct cl_wire_kernel_info {
 #define CL_WIRE_ARG_NAME 64u
 
 struct cl_wire_arg_info {
-	uint32_t address;      /* CL_KERNEL_ARG_ADDRESS_* */
-	uint32_t access;       /* CL_KERNEL_ARG_ACCESS_* */
-	uint64_t qualifier;    /* CL_KERNEL_ARG_TYPE_* */
-	uint32_t size;         /* of a by-value argument; 0: not known */
+	uint32_t address;   /* CL_KERNEL_ARG_ADDRESS_* */
+	uint32_t access;    /* CL_KERNEL_ARG_ACCESS_* */
+	uint64_t qualifier; /* CL_KERNEL_ARG_TYPE_* */
+	uint32_t size;      /* of a by-value argument; 0: not known */
 	uint32_t pad;
 	char type[CL_WIRE_ARG_NAME];
 	char name[CL_WIRE_ARG_NAME];

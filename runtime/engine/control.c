@@ -80,7 +80,9 @@ static ssize_t receive(struct hmm_engine_msg *m, int *fd)
 		char bytes[CMSG_SPACE(MAX_FDS * sizeof(int))];
 	} control;
 	struct iovec iov = { m, sizeof(*m) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
 			      .msg_controllen = sizeof(control.bytes) };
 	ssize_t got = recvmsg(HMM_ENGINE_CTL_FD, &msg, MSG_CMSG_CLOEXEC);
 

@@ -10,7 +10,7 @@
 #include "engine/engine_proto.h"
 
 struct engine_options {
-	int client;     /* pid */
+	int client; /* pid */
 	int device;
 	uint64_t bytes;
 	bool user_only;

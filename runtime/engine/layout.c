@@ -19,18 +19,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define LOWEST      0x10000ull
-#define HIGHEST     0x7ffffffff000ull
-#define LOW_LAYOUT  0x2aaaaaaab000ull /* a third: where the compatibility layout starts */
+#define LOWEST 0x10000ull
+#define HIGHEST 0x7ffffffff000ull
+#define LOW_LAYOUT 0x2aaaaaaab000ull /* a third: where the compatibility layout starts */
 #define HIGH_LAYOUT 0x500000000000ull
-#define GIB         (1ull << 30)
-#define ROOM        (1ull << 40) /* for what the engine maps later: compiler, kernels */
+#define GIB (1ull << 30)
+#define ROOM (1ull << 40) /* for what the engine maps later: compiler, kernels */
 #define STACK_BYTES (8u << 20)
 #define STACK_SLACK (64ull << 20) /* a client's stack grows */
-#define MAX_OWN     64
-#define MAX_STARTS  16
-#define MARK        "HMM_ENGINE_STARTS"
-#define SELF        "HMM_ENGINE_SELF"
+#define MAX_OWN 64
+#define MAX_STARTS 16
+#define MARK "HMM_ENGINE_STARTS"
+#define SELF "HMM_ENGINE_SELF"
 
 static const char *const dropped[] = { "OCL_ICD_VENDORS", "OCL_ICD_FILENAMES", "OPENCL_LAYERS",
 				       "LD_PRELOAD",      "GLIBC_TUNABLES",    "HMM_STATS" };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Device memory. With a driver, the client's memory as the driver shows it. Without: one sparse file, its offsets the addresses of the client, mapped over
- * every address that is free here and registered with userfaultfd. A load or store of
- * the engine through any pointer of the client then works, or faults to the client.
+ * Device memory. With a driver, the client's memory as the driver shows it. Without: one sparse
+ * file, its offsets the addresses of the client, mapped over every address that is free here and
+ * registered with userfaultfd. A load or store of the engine through any pointer of the client then
+ * works, or faults to the client.
  */
 #include "engine/engine.h"
 #include "emulated/uffd.h"
@@ -17,11 +18,10 @@
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
 #define UFFD_WP_UNPOPULATED (1 << 13)
-#define REQUIRED \
+#define REQUIRED                                                                                  \
 	(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | \
 	 UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_THREAD_ID)
-#define MODES \
-	(UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP)
+#define MODES (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP)
 
 /* @how: MAP_FIXED over what is there, or only where nothing is. */
 static int map_device(uint64_t start, uint64_t length, int prot, int how)

@@ -189,8 +189,8 @@ static ssize_t message_rest(int fd, const struct msghdr *msg, int flags, size_t 
 		if (use == IO_KERNEL_READS)
 			got = io_real()->sendmsg(fd, &m, flags);
 		else
-			got = io_real()->recvmsg(fd, &m, flags & MSG_WAITALL ? flags
-							 : flags | MSG_DONTWAIT);
+			got = io_real()->recvmsg(
+				fd, &m, flags & MSG_WAITALL ? flags : flags | MSG_DONTWAIT);
 		if (!got || (got < 0 && errno != EFAULT))
 			break;
 		done += got > 0 ? got : 0;

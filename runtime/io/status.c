@@ -13,13 +13,13 @@ static bool make_present(const char *path, struct stat *st)
 	return ok;
 }
 
-#define ASK_AGAIN(call, path, st)                                        \
-	int ret = (call);                                                \
-	for (int i = 0; i < IO_TRIES && ret && errno == EFAULT; i++) {   \
-		if (!make_present((path), (struct stat *)(st)))          \
-			break;                                           \
-		ret = (call);                                            \
-	}                                                                \
+#define ASK_AGAIN(call, path, st)                                      \
+	int ret = (call);                                              \
+	for (int i = 0; i < IO_TRIES && ret && errno == EFAULT; i++) { \
+		if (!make_present((path), (struct stat *)(st)))        \
+			break;                                         \
+		ret = (call);                                          \
+	}                                                              \
 	return ret
 
 _Static_assert(sizeof(struct stat) == sizeof(struct stat64), "one layout serves both names");

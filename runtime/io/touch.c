@@ -153,7 +153,7 @@ bool io_touch_string(const char *s)
 {
 	uintptr_t at = (uintptr_t)s;
 
-	for (size_t seen = 0; seen < PATH_MAX; ) {
+	for (size_t seen = 0; seen < PATH_MAX;) {
 		size_t n = PAGE - at % PAGE;
 
 		if (!io_touch((const void *)at, n, IO_KERNEL_READS))

@@ -16,8 +16,8 @@ static ssize_t ask(const struct request *q, const struct iovec *iov, int count, 
 	const struct io_real *r = io_real();
 
 	if (q->at < 0)
-		return q->use == IO_KERNEL_WRITES ? r->readv(q->fd, iov, count)
-						  : r->writev(q->fd, iov, count);
+		return q->use == IO_KERNEL_WRITES ? r->readv(q->fd, iov, count) :
+						    r->writev(q->fd, iov, count);
 	if (q->use == IO_KERNEL_WRITES)
 		return r->preadv64(q->fd, iov, count, q->at + done);
 	return r->pwritev64(q->fd, iov, count, q->at + done);

@@ -50,8 +50,8 @@ static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int 
 	if (options)
 		memcpy(to + sizeof(q), b->options, options);
 	memcpy(to + sizeof(q) + options, p->source, p->source_length);
-	err = ocl_conn_call(&d->conn, CL_WIRE_BUILD, sizeof(q) + options + p->source_length,
-			    status, &reply, &got);
+	err = ocl_conn_call(&d->conn, CL_WIRE_BUILD, sizeof(q) + options + p->source_length, status,
+			    &reply, &got);
 	if (!err) {
 		take_result(p, b, reply, got);
 		b->generation = d->conn.generation;

@@ -98,12 +98,10 @@ cl_context CL_API_CALL ocl_CreateContext(const cl_context_properties *props, cl_
 	return c;
 }
 
-cl_context CL_API_CALL ocl_CreateContextFromType(const cl_context_properties *props,
-						 cl_device_type type,
-						 void(CL_CALLBACK *notify)(const char *,
-									   const void *, size_t,
-									   void *),
-						 void *data, cl_int *err_ret)
+cl_context CL_API_CALL
+ocl_CreateContextFromType(const cl_context_properties *props, cl_device_type type,
+			  void(CL_CALLBACK *notify)(const char *, const void *, size_t, void *),
+			  void *data, cl_int *err_ret)
 {
 	cl_device_id devices[OCL_MAX_DEVICES];
 	unsigned int n_props;
@@ -129,8 +127,8 @@ cl_int CL_API_CALL ocl_ReleaseContext(cl_context c)
 	return ocl_valid(c, OCL_CONTEXT) && ocl_release(c) ? CL_SUCCESS : CL_INVALID_CONTEXT;
 }
 
-cl_int CL_API_CALL ocl_GetContextInfo(cl_context c, cl_context_info param, size_t size,
-				      void *value, size_t *size_ret)
+cl_int CL_API_CALL ocl_GetContextInfo(cl_context c, cl_context_info param, size_t size, void *value,
+				      size_t *size_ret)
 {
 	cl_uint refs;
 

@@ -63,7 +63,8 @@ static int ask(cl_device_id d, cl_device_info param, cl_int *status, const void 
 		if (!q)
 			return -ENOMEM;
 		*q = (struct cl_wire_info){ .param = param };
-		err = ocl_conn_call(&d->conn, CL_WIRE_DEVICE_INFO, sizeof(*q), status, reply, bytes);
+		err = ocl_conn_call(&d->conn, CL_WIRE_DEVICE_INFO, sizeof(*q), status, reply,
+				    bytes);
 	}
 	return err;
 }
@@ -93,8 +94,8 @@ cl_int ocl_device_limits(cl_device_id d, struct ocl_limits *limits)
 	pthread_mutex_unlock(&d->lock);
 	if (limits->known)
 		return CL_SUCCESS;
-	err = ocl_device_info(d, CL_DEVICE_MAX_WORK_GROUP_SIZE, &l.group_size,
-			      sizeof(l.group_size), NULL);
+	err = ocl_device_info(d, CL_DEVICE_MAX_WORK_GROUP_SIZE, &l.group_size, sizeof(l.group_size),
+			      NULL);
 	if (!err)
 		err = ocl_device_info(d, CL_DEVICE_MAX_WORK_ITEM_SIZES, l.item_sizes,
 				      sizeof(l.item_sizes), NULL);

@@ -9,15 +9,21 @@
 #include <string.h>
 
 #define VENDOR_ID 0x484d4dU
-#define SVM_BASE (CL_DEVICE_SVM_COARSE_GRAIN_BUFFER | CL_DEVICE_SVM_FINE_GRAIN_BUFFER | \
-		  CL_DEVICE_SVM_FINE_GRAIN_SYSTEM)
+#define SVM_BASE                                                               \
+	(CL_DEVICE_SVM_COARSE_GRAIN_BUFFER | CL_DEVICE_SVM_FINE_GRAIN_BUFFER | \
+	 CL_DEVICE_SVM_FINE_GRAIN_SYSTEM)
 
 /* What of the engine's extensions holds here, too: none needs an object of its own. */
 static const char *const extensions[] = {
-	"cl_khr_byte_addressable_store", "cl_khr_global_int32_base_atomics",
-	"cl_khr_global_int32_extended_atomics", "cl_khr_local_int32_base_atomics",
-	"cl_khr_local_int32_extended_atomics", "cl_khr_int64_base_atomics",
-	"cl_khr_int64_extended_atomics", "cl_khr_fp64", "cl_khr_fp16",
+	"cl_khr_byte_addressable_store",
+	"cl_khr_global_int32_base_atomics",
+	"cl_khr_global_int32_extended_atomics",
+	"cl_khr_local_int32_base_atomics",
+	"cl_khr_local_int32_extended_atomics",
+	"cl_khr_int64_base_atomics",
+	"cl_khr_int64_extended_atomics",
+	"cl_khr_fp64",
+	"cl_khr_fp16",
 };
 #define N_EXTENSIONS (sizeof(extensions) / sizeof(extensions[0]))
 #define MAX_TEXT 4096
@@ -235,8 +241,8 @@ static cl_int numbers(cl_device_id d, cl_device_info param, size_t size, void *v
 	}
 }
 
-cl_int CL_API_CALL ocl_GetDeviceInfo(cl_device_id d, cl_device_info param, size_t size,
-				     void *value, size_t *size_ret)
+cl_int CL_API_CALL ocl_GetDeviceInfo(cl_device_id d, cl_device_info param, size_t size, void *value,
+				     size_t *size_ret)
 {
 	if (!ocl_valid(d, OCL_DEVICE))
 		return CL_INVALID_DEVICE;

@@ -153,8 +153,7 @@ cl_int CL_API_CALL ocl_SetUserEventStatus(cl_event e, cl_int status)
 }
 
 cl_int CL_API_CALL ocl_SetEventCallback(cl_event e, cl_int type,
-					void(CL_CALLBACK *fn)(cl_event, cl_int, void *),
-					void *data)
+					void(CL_CALLBACK *fn)(cl_event, cl_int, void *), void *data)
 {
 	struct ocl_state *s = ocl_state();
 	struct ocl_event_callback *c, *due, **last;

@@ -168,10 +168,9 @@ static cl_kernel create(cl_program p, const char *name, size_t length, cl_int *e
 	unsigned int generation;
 	cl_kernel k;
 
-	*err = i < 0			       ? CL_INVALID_PROGRAM_EXECUTABLE :
-	       !length || !p->names ||
-	       !has_name(p->names, name, length) ? CL_INVALID_KERNEL_NAME :
-						 CL_SUCCESS;
+	*err = i < 0 ? CL_INVALID_PROGRAM_EXECUTABLE :
+	       !length || !p->names || !has_name(p->names, name, length) ? CL_INVALID_KERNEL_NAME :
+									   CL_SUCCESS;
 	if (*err)
 		return NULL;
 	k = make(p, name, length);
@@ -251,7 +250,8 @@ static cl_int copy_args(cl_kernel to, cl_kernel from)
 cl_kernel CL_API_CALL ocl_CloneKernel(cl_kernel source, cl_int *err_ret)
 {
 	cl_int err = ocl_valid(source, OCL_KERNEL) ? CL_SUCCESS : CL_INVALID_KERNEL;
-	cl_kernel k = err ? NULL : create(source->program, source->name, strlen(source->name), &err);
+	cl_kernel k = err ? NULL :
+			    create(source->program, source->name, strlen(source->name), &err);
 
 	if (k) {
 		pthread_mutex_lock(&source->lock);

@@ -7,9 +7,9 @@
 
 struct launch {
 	struct ocl_command c;
-	cl_kernel kernel;  /* held */
+	cl_kernel kernel;   /* held */
 	unsigned int index; /* of the device in the context */
-	cl_mem *mems;      /* held: the arguments'; n_args long */
+	cl_mem *mems;       /* held: the arguments'; n_args long */
 	size_t bytes;
 	struct cl_wire_launch *message;
 	struct hmm_device_fault fault; /* filled with a lock held: not on a stack that migrates */
@@ -84,8 +84,9 @@ static void report(cl_command_queue q, const struct hmm_device_fault *f)
 {
 	static const char *const access[] = { "load", "store", "unknown access" };
 
-	hmm_engine_log(0, "device %d: device fault: address 0x%lx, %s: %s; %lu device faults "
-			  "served, %lu pages; the launch ended",
+	hmm_engine_log(0,
+		       "device %d: device fault: address 0x%lx, %s: %s; %lu device faults "
+		       "served, %lu pages; the launch ended",
 		       q->device->index, (unsigned long)f->address,
 		       access[f->write < 2 ? f->write : 2], f->reason,
 		       (unsigned long)f->device_faults, (unsigned long)f->pages);
@@ -153,8 +154,7 @@ static cl_int launch_once(struct launch *l)
 	if (err && err != -ENODEV)
 		return ocl_error(err);
 	status = call(l, &lost);
-	err = hmm_engine_launch_end(s->hmm, q->device->index, q->conn.generation,
-				    &l->fault);
+	err = hmm_engine_launch_end(s->hmm, q->device->index, q->conn.generation, &l->fault);
 	if (err == 1)
 		report(q, &l->fault);
 	if (lost)
@@ -192,8 +192,8 @@ static cl_int check_sizes(cl_uint dims, const size_t *offset, const size_t *glob
 	return CL_SUCCESS;
 }
 
-static cl_int check_local(cl_command_queue q, const struct cl_wire_kernel_info *info,
-			  cl_uint dims, const size_t *local)
+static cl_int check_local(cl_command_queue q, const struct cl_wire_kernel_info *info, cl_uint dims,
+			  const size_t *local)
 {
 	struct ocl_limits l;
 	size_t total = 1;
@@ -302,8 +302,8 @@ cl_int CL_API_CALL ocl_EnqueueNDRangeKernel(cl_command_queue q, cl_kernel k, cl_
 	return enqueue(q, k, dims, offset, global, local, CL_COMMAND_NDRANGE_KERNEL, &w);
 }
 
-cl_int CL_API_CALL ocl_EnqueueTask(cl_command_queue q, cl_kernel k, cl_uint n,
-				   const cl_event *list, cl_event *event)
+cl_int CL_API_CALL ocl_EnqueueTask(cl_command_queue q, cl_kernel k, cl_uint n, const cl_event *list,
+				   cl_event *event)
 {
 	struct ocl_wait w = OCL_WAIT(n, list, event);
 	size_t one = 1;

@@ -44,7 +44,7 @@ enum ocl_kind {
 struct ocl_object {
 	const cl_icd_dispatch *dispatch;
 	uint32_t kind;
-	uint32_t epoch; /* a forked child knows none of its parent's objects */
+	uint32_t epoch;          /* a forked child knows none of its parent's objects */
 	_Atomic(uint32_t) refs;  /* the application's */
 	_Atomic(uint32_t) holds; /* all: the application's are one together */
 	size_t bytes;
@@ -173,16 +173,16 @@ struct _cl_command_queue {
 	cl_command_queue_properties properties;
 	cl_queue_properties *list; /* as given; NULL if not */
 	unsigned int n_list;
-	struct ocl_conn conn;      /* of who is running */
+	struct ocl_conn conn; /* of who is running */
 	/* Locking, from here: state->lock */
 	struct ocl_worker *worker;
 	struct ocl_command *first, **last;
 	bool running;
-	bool lazy;                 /* the worker looks by itself: no need to wake it */
-	unsigned int helped;       /* launches that who waited for them sent, or could have, lately */
-	uint64_t pushed_at;        /* ns; the newest command */
+	bool lazy;           /* the worker looks by itself: no need to wake it */
+	unsigned int helped; /* launches that who waited for them sent, or could have, lately */
+	uint64_t pushed_at;  /* ns; the newest command */
 	bool closing;
-	cl_int error;              /* of a launch, not reported yet */
+	cl_int error; /* of a launch, not reported yet */
 	pthread_cond_t idle;
 };
 
@@ -196,12 +196,12 @@ struct ocl_map {
 struct _cl_mem {
 	struct ocl_object o;
 	cl_context context;
-	cl_mem parent;      /* of a sub-buffer */
+	cl_mem parent; /* of a sub-buffer */
 	cl_mem_flags flags;
 	size_t bytes, offset;
 	char *data;
-	void *host_ptr;     /* of USE_HOST_PTR */
-	size_t mapped;      /* bytes to unmap; 0: not ours */
+	void *host_ptr; /* of USE_HOST_PTR */
+	size_t mapped;  /* bytes to unmap; 0: not ours */
 	bool svm;
 	cl_mem_properties *properties;
 	unsigned int n_properties;
@@ -232,7 +232,7 @@ struct _cl_program {
 	bool from_binary;
 	pthread_mutex_t lock; /* all below */
 	struct ocl_build build[OCL_MAX_DEVICES];
-	char *names;           /* kernels, joined by ';' */
+	char *names; /* kernels, joined by ';' */
 	_Atomic(uint32_t) kernels;
 };
 
@@ -288,7 +288,7 @@ struct _cl_event {
 	cl_context context;
 	cl_command_queue queue; /* NULL: user event */
 	cl_command_type type;
-	cl_ulong times[5];      /* queued, submitted, started, ended, complete */
+	cl_ulong times[5]; /* queued, submitted, started, ended, complete */
 	/* Locking, from here: state->lock */
 	cl_int status;
 	struct ocl_event_callback *callbacks;
@@ -308,8 +308,8 @@ struct ocl_command {
 	cl_event event;
 	cl_int (*run)(struct ocl_command *c);
 	void (*clean)(struct ocl_command *c); /* may be NULL */
-	cl_mem mem[2];  /* held, may be NULL */
-	bool anywhere;  /* @run may be called by a thread of the application */
+	cl_mem mem[2];                        /* held, may be NULL */
+	bool anywhere; /* @run may be called by a thread of the application */
 	cl_uint n_wait;
 	cl_event *wait; /* held */
 };
@@ -321,7 +321,11 @@ struct ocl_wait {
 	cl_bool blocking;
 };
 
-#define OCL_WAIT(n, list, event) (struct ocl_wait){ n, list, event, CL_FALSE }
+#define OCL_WAIT(n, list, event)         \
+	(struct ocl_wait)                \
+	{                                \
+		n, list, event, CL_FALSE \
+	}
 
 /* command.c */
 cl_int ocl_command_check(cl_command_queue q, const struct ocl_wait *w);

@@ -45,8 +45,8 @@ static size_t length_of(const char *s, const size_t *lengths, cl_uint i)
 	return lengths && lengths[i] ? lengths[i] : strlen(s);
 }
 
-static cl_program from_strings(cl_context c, cl_uint n, const char **strings,
-			       const size_t *lengths, cl_int *err)
+static cl_program from_strings(cl_context c, cl_uint n, const char **strings, const size_t *lengths,
+			       cl_int *err)
 {
 	size_t total = 0, at = 0;
 	cl_program p;
@@ -87,8 +87,7 @@ cl_program CL_API_CALL ocl_CreateProgramWithSource(cl_context c, cl_uint n, cons
 }
 
 static cl_int check_binaries(cl_context c, cl_uint n, const cl_device_id *devices,
-			     const size_t *lengths, const unsigned char **binaries,
-			     cl_int *status)
+			     const size_t *lengths, const unsigned char **binaries, cl_int *status)
 {
 	cl_int err = CL_SUCCESS;
 
@@ -117,8 +116,8 @@ static cl_int check_binaries(cl_context c, cl_uint n, const cl_device_id *device
 cl_program CL_API_CALL ocl_CreateProgramWithBinary(cl_context c, cl_uint n,
 						   const cl_device_id *devices,
 						   const size_t *lengths,
-						   const unsigned char **binaries,
-						   cl_int *status, cl_int *err_ret)
+						   const unsigned char **binaries, cl_int *status,
+						   cl_int *err_ret)
 {
 	cl_int err = check_binaries(c, n, devices, lengths, binaries, status);
 	cl_program p = err ? NULL : make(c, lengths[0] - MAGIC_BYTES);
@@ -194,8 +193,8 @@ static cl_int kernel_info(cl_program p, cl_program_info param, size_t size, void
 	return OCL_INFO(n);
 }
 
-cl_int CL_API_CALL ocl_GetProgramInfo(cl_program p, cl_program_info param, size_t size,
-				      void *value, size_t *size_ret)
+cl_int CL_API_CALL ocl_GetProgramInfo(cl_program p, cl_program_info param, size_t size, void *value,
+				      size_t *size_ret)
 {
 	cl_bool no = CL_FALSE;
 	cl_uint refs;

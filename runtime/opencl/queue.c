@@ -32,9 +32,9 @@ static cl_command_queue make(cl_context c, cl_device_id d, cl_command_queue_prop
 
 static cl_int check(cl_context c, cl_device_id d, cl_command_queue_properties props)
 {
-	const cl_command_queue_properties all =
-		CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE | CL_QUEUE_PROFILING_ENABLE |
-		CL_QUEUE_ON_DEVICE | CL_QUEUE_ON_DEVICE_DEFAULT;
+	const cl_command_queue_properties all = CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE |
+						CL_QUEUE_PROFILING_ENABLE | CL_QUEUE_ON_DEVICE |
+						CL_QUEUE_ON_DEVICE_DEFAULT;
 
 	if (!ocl_valid(c, OCL_CONTEXT))
 		return CL_INVALID_CONTEXT;
@@ -181,8 +181,8 @@ static cl_int enqueue_nothing(cl_command_queue q, cl_command_type type, struct o
 
 	if (err)
 		return err;
-	return ocl_command_submit(ocl_command_new(q, sizeof(struct ocl_command), ocl_nothing),
-				  type, &w);
+	return ocl_command_submit(ocl_command_new(q, sizeof(struct ocl_command), ocl_nothing), type,
+				  &w);
 }
 
 cl_int CL_API_CALL ocl_EnqueueMarkerWithWaitList(cl_command_queue q, cl_uint n,

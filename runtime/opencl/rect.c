@@ -53,12 +53,11 @@ static cl_int check_extent(const size_t *origin, const size_t *region, const str
 	if (!origin)
 		return CL_INVALID_VALUE;
 	if (__builtin_mul_overflow(origin[2], p->slice, &a) ||
-	    __builtin_mul_overflow(origin[1], p->row, &b) ||
-	    __builtin_add_overflow(a, b, start) ||
+	    __builtin_mul_overflow(origin[1], p->row, &b) || __builtin_add_overflow(a, b, start) ||
 	    __builtin_add_overflow(*start, origin[0], start) ||
 	    __builtin_mul_overflow(region[2] - 1, p->slice, &a) ||
-	    __builtin_mul_overflow(region[1] - 1, p->row, &b) || __builtin_add_overflow(a, b, &end) ||
-	    __builtin_add_overflow(end, region[0], &end) ||
+	    __builtin_mul_overflow(region[1] - 1, p->row, &b) ||
+	    __builtin_add_overflow(a, b, &end) || __builtin_add_overflow(end, region[0], &end) ||
 	    __builtin_add_overflow(end, *start, &end))
 		return CL_INVALID_VALUE;
 	return end > most ? CL_INVALID_VALUE : CL_SUCCESS;
@@ -116,8 +115,8 @@ static cl_int host_rect(cl_command_queue q, cl_mem m, const struct side *buffer,
 		err = check_extent(host->origin, region, &hp, SIZE_MAX / 2, &host_start);
 	if (err)
 		return err;
-	if (m->flags & (CL_MEM_HOST_NO_ACCESS |
-			(write ? CL_MEM_HOST_READ_ONLY : CL_MEM_HOST_WRITE_ONLY)))
+	if (m->flags &
+	    (CL_MEM_HOST_NO_ACCESS | (write ? CL_MEM_HOST_READ_ONLY : CL_MEM_HOST_WRITE_ONLY)))
 		return CL_INVALID_OPERATION;
 	memcpy(r.region, region, sizeof(r.region));
 	r.to = write ? m->data + buffer_start : memory + host_start;
@@ -196,8 +195,8 @@ cl_int CL_API_CALL ocl_EnqueueCopyBufferRect(cl_command_queue q, cl_mem from, cl
 		err = check_extent(from_origin, region, &r.from_pitch, from->bytes, &from_start);
 	if (!err)
 		err = check_extent(to_origin, region, &r.to_pitch, to->bytes, &to_start);
-	if (!err && from == to && (r.from_pitch.row != r.to_pitch.row ||
-				   r.from_pitch.slice != r.to_pitch.slice))
+	if (!err && from == to &&
+	    (r.from_pitch.row != r.to_pitch.row || r.from_pitch.slice != r.to_pitch.slice))
 		err = CL_INVALID_VALUE;
 	if (err)
 		return err;

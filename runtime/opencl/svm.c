@@ -38,8 +38,7 @@ static bool size_ok(cl_context c, size_t size)
 	return false;
 }
 
-void *CL_API_CALL ocl_SVMAlloc(cl_context c, cl_svm_mem_flags flags, size_t size,
-			       cl_uint alignment)
+void *CL_API_CALL ocl_SVMAlloc(cl_context c, cl_svm_mem_flags flags, size_t size, cl_uint alignment)
 {
 	struct ocl_svm *s;
 
@@ -176,8 +175,9 @@ cl_int CL_API_CALL ocl_EnqueueSVMMemFill(cl_command_queue q, void *to, const voi
 	if (!to || ocl_fill_check(pattern, pattern_bytes, (uintptr_t)to, bytes))
 		return CL_INVALID_VALUE;
 	if (!bytes)
-		return ocl_command_submit(ocl_command_new(q, sizeof(struct ocl_command), ocl_nothing),
-					  CL_COMMAND_SVM_MEMFILL, &w);
+		return ocl_command_submit(
+			ocl_command_new(q, sizeof(struct ocl_command), ocl_nothing),
+			CL_COMMAND_SVM_MEMFILL, &w);
 	return ocl_command_submit(ocl_fill_new(q, to, pattern, pattern_bytes, bytes),
 				  CL_COMMAND_SVM_MEMFILL, &w);
 }
@@ -203,8 +203,8 @@ cl_int CL_API_CALL ocl_EnqueueSVMMap(cl_command_queue q, cl_bool blocking, cl_ma
 	return enqueue_nothing(q, CL_COMMAND_SVM_MAP, &w);
 }
 
-cl_int CL_API_CALL ocl_EnqueueSVMUnmap(cl_command_queue q, void *p, cl_uint n,
-				       const cl_event *list, cl_event *event)
+cl_int CL_API_CALL ocl_EnqueueSVMUnmap(cl_command_queue q, void *p, cl_uint n, const cl_event *list,
+				       cl_event *event)
 {
 	struct ocl_wait w = OCL_WAIT(n, list, event);
 	cl_int err = ocl_command_check(q, &w);

@@ -10,9 +10,9 @@
 #include <signal.h>
 
 #define STACK_BYTES (1u << 20)
-#define LAZY_FROM 8        /* launches that were helped */
-#define LOOK_NS   1000000u
-#define SOON_NS   20000u   /* after it was enqueued: the worker was only a little faster */
+#define LAZY_FROM 8 /* launches that were helped */
+#define LOOK_NS 1000000u
+#define SOON_NS 20000u /* after it was enqueued: the worker was only a little faster */
 
 struct ocl_worker {
 	struct ocl_worker *next;
@@ -129,7 +129,8 @@ static void serve(struct ocl_state *s, struct ocl_worker *w, cl_command_queue q)
 	for (;;) {
 		if (q->first && !q->running) {
 			q->helped = q->helped > 2 * LAZY_FROM ? 2 * LAZY_FROM :
-				    q->helped ? q->helped - 1 : 0;
+				    q->helped                 ? q->helped - 1 :
+								0;
 			run_first(s, q);
 			continue;
 		}

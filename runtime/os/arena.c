@@ -14,8 +14,8 @@
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-#define MIN_SHIFT 6  /* smallest piece: a cache line */
-#define CLASSES   25 /* largest: 1 GiB */
+#define MIN_SHIFT 6   /* smallest piece: a cache line */
+#define CLASSES 25    /* largest: 1 GiB */
 #define TRIM_SHIFT 16 /* freed pieces from here up give their frames back */
 
 struct piece {

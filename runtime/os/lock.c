@@ -23,8 +23,7 @@ void os_futex_wake(uint32_t *word, int n, bool shared)
 
 static bool cas(uint32_t *p, uint32_t old, uint32_t new)
 {
-	return __atomic_compare_exchange_n(p, &old, new, false, __ATOMIC_ACQ_REL,
-					   __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n(p, &old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 bool os_mutex_trylock(struct os_mutex *m)

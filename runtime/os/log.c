@@ -78,8 +78,7 @@ void hmm_vlog(int level, const char *fmt, va_list ap)
 			break;
 		case 'u':
 		case 'x':
-			put_number(&l, wide ? va_arg(ap, unsigned long) :
-					      va_arg(ap, unsigned int),
+			put_number(&l, wide ? va_arg(ap, unsigned long) : va_arg(ap, unsigned int),
 				   *fmt == 'u' ? 10 : 16);
 			break;
 		case 'p':

@@ -36,8 +36,8 @@ static atomic_bool no_query;
 
 int os_maps_init(void)
 {
-	maps_fd = (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/self/maps",
-				   O_RDONLY | O_CLOEXEC, 0);
+	maps_fd = (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC,
+				   0);
 	if (maps_fd < 0)
 		return maps_fd;
 	pagemap_fd = (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/self/pagemap",
@@ -73,8 +73,7 @@ static bool starts_with(const char *s, const char *prefix)
 
 static void classify(struct os_vma *v, bool shared, bool huge)
 {
-	if (huge || starts_with(v->path, "/anon_hugepage") ||
-	    starts_with(v->path, "[v"))
+	if (huge || starts_with(v->path, "/anon_hugepage") || starts_with(v->path, "[v"))
 		v->kind = OS_VMA_SPECIAL;
 	else if (shared)
 		v->kind = OS_VMA_SHARED;
@@ -125,7 +124,8 @@ static uint64_t number(const char **p, unsigned int base)
 	for (;; (*p)++) {
 		char c = **p;
 		unsigned int d = c >= '0' && c <= '9' ? (unsigned int)(c - '0') :
-				 c >= 'a' && c <= 'f' ? (unsigned int)(c - 'a') + 10 : 99;
+				 c >= 'a' && c <= 'f' ? (unsigned int)(c - 'a') + 10 :
+							99;
 
 		if (d >= base)
 			return n;
@@ -174,8 +174,7 @@ static int find_in_text(uintptr_t addr, struct os_vma *v)
 
 	if (!text)
 		return -ENOMEM;
-	fd = (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/self/maps",
-			      O_RDONLY | O_CLOEXEC, 0);
+	fd = (int)os_syscall4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0) {
 		os_free(text, TEXT_BYTES);
 		return fd;

@@ -41,8 +41,8 @@ int os_pagemap(uintptr_t start, size_t n, uint64_t *entries);
 int os_peek(void *to, uintptr_t from, size_t n);
 
 #define OS_PAGEMAP_PRESENT (1ull << 63)
-#define OS_PAGEMAP_SWAP    (1ull << 62)
-#define OS_PAGEMAP_WP      (1ull << 57) /* by userfaultfd */
+#define OS_PAGEMAP_SWAP (1ull << 62)
+#define OS_PAGEMAP_WP (1ull << 57) /* by userfaultfd */
 
 int os_maps_init(void);
 void os_maps_exit(void);

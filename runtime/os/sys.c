@@ -62,8 +62,7 @@ void os_copy(void *dst, const void *src, size_t n)
 	const unsigned char *s = src;
 	typedef uint64_t __attribute__((may_alias)) word;
 
-	for (; n >= sizeof(word) && !(((uintptr_t)d | (uintptr_t)s) & 7);
-	     n -= 8, d += 8, s += 8)
+	for (; n >= sizeof(word) && !(((uintptr_t)d | (uintptr_t)s) & 7); n -= 8, d += 8, s += 8)
 		*(volatile word *)d = *(const word *)s;
 	while (n--)
 		*d++ = *s++;

@@ -99,8 +99,7 @@ static inline int os_getpid(void)
 static inline uintptr_t os_mmap(uintptr_t hint, size_t n, int prot, int flags, int fd,
 				uint64_t offset)
 {
-	return (uintptr_t)os_syscall6(SYS_mmap, (long)hint, (long)n, prot, flags, fd,
-				      (long)offset);
+	return (uintptr_t)os_syscall6(SYS_mmap, (long)hint, (long)n, prot, flags, fd, (long)offset);
 }
 
 static inline int os_is_error(uintptr_t value)

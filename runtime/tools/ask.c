@@ -73,8 +73,8 @@ static int ask(int fd, const struct hmm_inspect_request *r, void *reply, size_t 
 
 int hmmctl_ask_stats(int fd, struct hmm_inspect_stats *s)
 {
-	struct hmm_inspect_request r = { HMM_INSPECT_MAGIC, HMM_INSPECT_VERSION,
-					 HMM_INSPECT_STATS, 0, 0 };
+	struct hmm_inspect_request r = { HMM_INSPECT_MAGIC, HMM_INSPECT_VERSION, HMM_INSPECT_STATS,
+					 0, 0 };
 
 	if (ask(fd, &r, s, sizeof(*s)) || s->magic != HMM_INSPECT_MAGIC ||
 	    s->version != HMM_INSPECT_VERSION || s->devices > HMM_INSPECT_DEVICES)

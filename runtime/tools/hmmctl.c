@@ -139,8 +139,8 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "devices", devices_command }, { "run", run_command },	    { "stat", hmmctl_stat },
-	{ "map", hmmctl_map },		{ "trace", hmmctl_trace },
+	{ "devices", devices_command }, { "run", run_command },    { "stat", hmmctl_stat },
+	{ "map", hmmctl_map },          { "trace", hmmctl_trace },
 };
 
 int main(int argc, char **argv)

@@ -48,7 +48,8 @@ static bool add_mapping(struct process *p, const char *line)
 	int at = 0;
 
 	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %*s %*s %*s %n", &m.start, &end, m.access,
-		   &at) < 3 || !at)
+		   &at) < 3 ||
+	    !at)
 		return true;
 	snprintf(m.name, sizeof(m.name), "%.*s", (int)strcspn(line + at, "\n"), line + at);
 	if (!is_of_interest(m.access, m.name))

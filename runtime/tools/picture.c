@@ -36,9 +36,9 @@ void picture_line(char *line, size_t cells, const unsigned char *place, size_t p
 		line[c] = " .#"[(unsigned char)line[c]];
 }
 
-static const unsigned char colours[3][3] = {
-	{ 245, 245, 245 }, { 120, 144, 168 }, { 216, 96, 32 }
-};
+static const unsigned char colours[3][3] = { { 245, 245, 245 },
+					     { 120, 144, 168 },
+					     { 216, 96, 32 } };
 
 /* Column by column: the newest sample at its time. Returns seconds between ticks. */
 static double draw(const struct picture *p, unsigned char (*image)[WIDTH][3])
@@ -64,8 +64,10 @@ static double draw(const struct picture *p, unsigned char (*image)[WIDTH][3])
 
 int picture_write(const struct picture *p, const char *path)
 {
-	unsigned char (*image)[WIDTH][3] = malloc(sizeof(*image) * HEIGHT);
-	png_image png = { .version = PNG_IMAGE_VERSION, .width = WIDTH, .height = HEIGHT,
+	unsigned char(*image)[WIDTH][3] = malloc(sizeof(*image) * HEIGHT);
+	png_image png = { .version = PNG_IMAGE_VERSION,
+			  .width = WIDTH,
+			  .height = HEIGHT,
 			  .format = PNG_FORMAT_RGB };
 	double tick;
 	int ok;
@@ -79,7 +81,8 @@ int picture_write(const struct picture *p, const char *path)
 	ok = png_image_write_to_file(&png, path, 0, image, 0, NULL);
 	if (ok)
 		printf("  residency over time: %s (%u samples; orange: device, blue: system, a "
-		       "tick: %g s)\n", path, p->samples, tick);
+		       "tick: %g s)\n",
+		       path, p->samples, tick);
 	else
 		fprintf(stderr, "%s: %s\n", path, png.message);
 	free(image);

@@ -27,7 +27,7 @@ void picture_line(char *line, size_t cells, const unsigned char *place, size_t p
 /* Time to the right, addresses downwards. */
 struct picture {
 	unsigned int samples;
-	float when[PICTURE_COLUMNS];                     /* seconds since the beginning */
+	float when[PICTURE_COLUMNS]; /* seconds since the beginning */
 	unsigned char cell[PICTURE_COLUMNS][PICTURE_ROWS];
 };
 

@@ -17,13 +17,16 @@ struct column {
 	size_t offset;
 };
 
-#define COLUMN(name, field) { name, #field, offsetof(struct hmm_stats, field) }
+#define COLUMN(name, field)                                     \
+	{                                                       \
+		name, #field, offsetof(struct hmm_stats, field) \
+	}
 
 static const struct column columns[] = {
-	COLUMN("todev", pages_to_device),    COLUMN("home", pages_to_system),
-	COLUMN("evict", pages_evicted),	     COLUMN("remote", pages_remote),
-	COLUMN("cpuflt", cpu_faults),	     COLUMN("devflt", device_faults),
-	COLUMN("launch", launches),	     COLUMN("invalid", invalid_faults),
+	COLUMN("todev", pages_to_device), COLUMN("home", pages_to_system),
+	COLUMN("evict", pages_evicted),   COLUMN("remote", pages_remote),
+	COLUMN("cpuflt", cpu_faults),     COLUMN("devflt", device_faults),
+	COLUMN("launch", launches),       COLUMN("invalid", invalid_faults),
 };
 
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))

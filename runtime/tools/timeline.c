@@ -45,8 +45,9 @@ static void put_event(FILE *f, const struct hmm_trace_batch *b, const struct hmm
 	fprintf(f, "{\"name\": \"%s", kinds[r->kind].name);
 	if (r->kind == HMM_TRACE_RESIDENT)
 		fprintf(f, ", device %d", r->device);
-	fprintf(f, "\", \"cat\": \"hmm\", \"ph\": \"%s\", \"pid\": %u, \"tid\": %u, "
-		   "\"ts\": %" PRIu64 ".%03u",
+	fprintf(f,
+		"\", \"cat\": \"hmm\", \"ph\": \"%s\", \"pid\": %u, \"tid\": %u, "
+		"\"ts\": %" PRIu64 ".%03u",
 		kinds[r->kind].phase, b->pid, b->tid, r->start / 1000,
 		(unsigned int)(r->start % 1000));
 	if (r->kind == HMM_TRACE_RESIDENT) {
@@ -64,8 +65,10 @@ static void put_event(FILE *f, const struct hmm_trace_batch *b, const struct hmm
 
 static void put_name(FILE *f, const char *what, const struct hmm_trace_batch *b, const char *name)
 {
-	fprintf(f, "{\"name\": \"%s\", \"ph\": \"M\", \"pid\": %u, \"tid\": %u, "
-		   "\"args\": {\"name\": ", what, b->pid, b->tid);
+	fprintf(f,
+		"{\"name\": \"%s\", \"ph\": \"M\", \"pid\": %u, \"tid\": %u, "
+		"\"args\": {\"name\": ",
+		what, b->pid, b->tid);
 	put_string(f, name);
 	fputs("}}", f);
 }

@@ -10,7 +10,7 @@
 #define PAGE 4096ul
 #define MIB (1ul << 20)
 
-extern struct hmm *h;               /* open while a suite runs: 2 devices of 8 MiB */
+extern struct hmm *h;                /* open while a suite runs: 2 devices of 8 MiB */
 extern struct hmm_open_opts options; /* what h was opened with */
 
 int suite_open(void);

@@ -114,7 +114,8 @@ static double batch_time(struct platform *p)
 
 	for (int i = 0; i < LAUNCHES; i++)
 		check(clEnqueueNDRangeKernel(p->queue, p->nothing, 1, NULL, &one, &one, 0, NULL,
-					     NULL), "clEnqueueNDRangeKernel");
+					     NULL),
+		      "clEnqueueNDRangeKernel");
 	check(clFinish(p->queue), "clFinish");
 	return (bench_now() - t) / LAUNCHES;
 }
@@ -307,7 +308,8 @@ static void device_faults(struct platform *hmm, struct fenced_pager *pager, unsi
 	snprintf(what, sizeof(what), "device fault, a page of a window of %u", pages);
 	if (pages > 1)
 		bench_row(BENCH_TIME, 0, what, "pager with a fence", &page);
-	bench_pages_free(p, (FAULTS * (pages + 1) * BENCH_PAGE + BENCH_HUGE - 1) & ~(BENCH_HUGE - 1));
+	bench_pages_free(p,
+			 (FAULTS * (pages + 1) * BENCH_PAGE + BENCH_HUGE - 1) & ~(BENCH_HUGE - 1));
 	bench_pages_free((char *)at, BENCH_HUGE);
 }
 

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAULTS 256   /* a thread and round */
-#define STRIDE 64    /* pages from one to the next that is away */
+#define FAULTS 256 /* a thread and round */
+#define STRIDE 64  /* pages from one to the next that is away */
 #define THREADS 4
 #define RANGE ((size_t)THREADS * FAULTS * STRIDE * BENCH_PAGE)
 #define SCAN (64ul << 20)
@@ -61,8 +61,8 @@ static void send_away(struct hmm *h, char *range, unsigned int threads)
 			   "hmm_migrate");
 }
 
-static void one_page(struct hmm *h, struct fenced_pager *pager, char *range,
-		     unsigned int threads, int cpu, int rounds)
+static void one_page(struct hmm *h, struct fenced_pager *pager, char *range, unsigned int threads,
+		     int cpu, int rounds)
 {
 	static double ours[THREADS * FAULTS], theirs[THREADS * FAULTS];
 	struct bench_pair p50 = { 0 }, p99 = { 0 };

@@ -94,8 +94,7 @@ static int device_reads(int device, const char *p)
 /* Do devices have copies of the first page? Only the emulated ones make any. */
 static bool has_copies(const char *p)
 {
-	return !is_emulated() ||
-	       (where(p) == HMM_SYSTEM && (page_flags(p) & HMM_PAGE_COPIED));
+	return !is_emulated() || (where(p) == HMM_SYSTEM && (page_flags(p) & HMM_PAGE_COPIED));
 }
 
 static bool has_none(const char *p)

@@ -27,8 +27,8 @@ static void many_at_once(void)
 	int fence[MANY];
 
 	for (int i = 0; i < MANY; i++)
-		CU_ASSERT_EQUAL_FATAL(hmm_migrate_async(h, p + (size_t)i * PAGE, PAGE, i % 2, 0,
-							&fence[i]), 0);
+		CU_ASSERT_EQUAL_FATAL(
+			hmm_migrate_async(h, p + (size_t)i * PAGE, PAGE, i % 2, 0, &fence[i]), 0);
 	for (int i = MANY - 1; i >= 0; i--) {
 		CU_ASSERT(is_over(fence[i], 10000));
 		CU_ASSERT(is_over(fence[i], 0)); /* it stays readable */

@@ -67,7 +67,8 @@ static void wrong_arguments(void)
 	CU_ASSERT_EQUAL(hmm_map_file(h, fd, 0, MIB, PROT_EXEC | PROT_READ, 0, &p), -EINVAL);
 	CU_ASSERT_EQUAL(hmm_map_file(h, fd, 0, MIB, BOTH, 2, &p), -EINVAL);
 	CU_ASSERT_EQUAL(hmm_map_file(h, fd, 0, MIB, BOTH, 0, NULL), -EINVAL);
-	CU_ASSERT_EQUAL(hmm_map_file(h, fd, INT64_MAX - (off_t)PAGE + 1, MIB, BOTH, 0, &p), -EOVERFLOW);
+	CU_ASSERT_EQUAL(hmm_map_file(h, fd, INT64_MAX - (off_t)PAGE + 1, MIB, BOTH, 0, &p),
+			-EOVERFLOW);
 	CU_ASSERT_EQUAL(hmm_map_file(h, ro, 0, MIB, BOTH, 0, &p), -EACCES);
 	CU_ASSERT_EQUAL(pipe(pipes), 0);
 	CU_ASSERT_EQUAL(hmm_map_file(h, pipes[0], 0, MIB, PROT_READ, 0, &p), -EOPNOTSUPP);
@@ -134,8 +135,8 @@ static void written_while_resident(void)
 		return;
 	}
 	fd = make_file("resident", MIB, 1, path, sizeof(path));
-	CU_ASSERT_EQUAL_FATAL(hmm_map_file(h, fd, 0, MIB, BOTH,
-					   is_emulated() ? 0 : HMM_MAP_COHERENT, &at), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		hmm_map_file(h, fd, 0, MIB, BOTH, is_emulated() ? 0 : HMM_MAP_COHERENT, &at), 0);
 	p = at;
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), PAGES(MIB));
 	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + 5 * PAGE, "D", 1), 1);

@@ -244,8 +244,8 @@ static void clients_end(void)
 {
 	static int (*const ends[])(void) = { end_by_signal, end_by_crash, end_by_exec,
 					     end_by_exit };
-	struct victim *v = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-				-1, 0);
+	struct victim *v = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+				0);
 	int how;
 
 	for (int i = 0; i < 4; i++) {

@@ -62,7 +62,9 @@ static int defaults(struct hmm *mine)
 	struct hmm_device_info info;
 
 	return hmm_device_count(mine) != 1 || hmm_device_info(mine, 0, &info) ||
-	       info.bytes != 256 * MIB ? 100 : 0;
+			       info.bytes != 256 * MIB ?
+		       100 :
+		       0;
 }
 
 static int without_move(struct hmm *mine)
@@ -89,7 +91,8 @@ static void backends(void)
 	CU_ASSERT_EQUAL(try("HMM_BACKEND=", (struct hmm_open_opts){ 0 }, NULL), 0);
 	/* The options win over the environment. */
 	CU_ASSERT_EQUAL(try("HMM_BACKEND=bogus",
-			    (struct hmm_open_opts){ .backend = emulated() ? "emulated" : "drm" }, NULL),
+			    (struct hmm_open_opts){ .backend = emulated() ? "emulated" : "drm" },
+			    NULL),
 			0);
 }
 

@@ -142,8 +142,7 @@ static void futexes(void)
 	}
 	*word = 5;
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, PAGE, 0, 0), 1);
-	CU_ASSERT(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 4, &soon) == -1 &&
-		  errno == EAGAIN);
+	CU_ASSERT(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 4, &soon) == -1 && errno == EAGAIN);
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, PAGE, 0, 0), 1);
 	CU_ASSERT(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 5, &soon) == -1 &&
 		  errno == ETIMEDOUT);

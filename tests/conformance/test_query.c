@@ -13,8 +13,8 @@ static void every_state(void)
 {
 	char *p = map_pages(8 * PAGE, 0);
 	struct hmm_page_status s[8];
-	static const int want[] = { HMM_NOT_POPULATED, HMM_SYSTEM, 0, 1, HMM_NOT_POPULATED,
-				    HMM_SYSTEM, 1, 0 };
+	static const int want[] = { HMM_NOT_POPULATED, HMM_SYSTEM, 0, 1,
+				    HMM_NOT_POPULATED, HMM_SYSTEM, 1, 0 };
 
 	for (int i = 0; i < 8; i++) {
 		if (want[i] != HMM_NOT_POPULATED)

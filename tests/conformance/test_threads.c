@@ -42,8 +42,7 @@ static void *caller(void *arg)
 		count++;
 		for (size_t i = 0; i < c->bytes; i += PAGE)
 			c->shared[i + (size_t)me]++;
-		if (hmm_device_read(h, me % 2, c->shared + at + me, &seen, 1) != 1 ||
-		    seen != count)
+		if (hmm_device_read(h, me % 2, c->shared + at + me, &seen, 1) != 1 || seen != count)
 			atomic_fetch_add(&c->wrong, 1);
 	}
 	for (size_t i = 0; i < c->bytes; i += PAGE)
@@ -224,8 +223,8 @@ static void alternate_stack(void)
 
 void add_thread_suite(void)
 {
-	CU_pSuite s = CU_add_suite_with_setup_and_teardown(
-		"threads and signals", NULL, NULL, conf_set_up, conf_tear_down);
+	CU_pSuite s = CU_add_suite_with_setup_and_teardown("threads and signals", NULL, NULL,
+							   conf_set_up, conf_tear_down);
 
 	CU_add_test(s, "one range, many callers", same_range);
 	CU_add_test(s, "full devices, many callers", full_devices);

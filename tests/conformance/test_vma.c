@@ -146,7 +146,8 @@ static void replaced(void)
 	for (int i = 0; i < 50; i++) {
 		CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, i % 2, 0), PAGES(MIB));
 		CU_ASSERT_PTR_EQUAL(mmap(p, MIB, PROT_READ | PROT_WRITE,
-					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), p);
+					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+				    p);
 		CU_ASSERT(hmm_device_read(h, i % 2, p + MIB / 2, &c, 1) == 1 && c == 0);
 		CU_ASSERT(all_bytes(p, MIB, 0));
 		memset(p, i + 1, MIB);
@@ -163,14 +164,14 @@ static void replaced_by_shared(void)
 
 	CU_ASSERT_FATAL(!ftruncate(fd, MIB));
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), PAGES(MIB));
-	CU_ASSERT_PTR_EQUAL(mmap(p, MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
-			    p);
+	CU_ASSERT_PTR_EQUAL(mmap(p, MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), p);
 	CU_ASSERT(hmm_device_read(h, 0, p, &c, 1) == 1 && c == 0);
 	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p, "x", 1), 1);
 	CU_ASSERT(pread(fd, &c, 1, 0) == 1 && c == 'x');
 	/* And back: the device must not go on to write to the file. */
 	CU_ASSERT_PTR_EQUAL(mmap(p, MIB, PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), p);
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			    p);
 	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p, "y", 1), 1);
 	CU_ASSERT_EQUAL(p[0], 'y');
 	CU_ASSERT(pread(fd, &c, 1, 0) == 1 && c == 'x');
@@ -314,8 +315,8 @@ static void stored_after_free(void)
 
 void add_vma_suite(void)
 {
-	CU_pSuite s = CU_add_suite_with_setup_and_teardown(
-		"kinds of mappings", NULL, NULL, conf_set_up, conf_tear_down);
+	CU_pSuite s = CU_add_suite_with_setup_and_teardown("kinds of mappings", NULL, NULL,
+							   conf_set_up, conf_tear_down);
 
 	CU_add_test(s, "private file mappings", private_file);
 	CU_add_test(s, "shared file mappings", shared_file);

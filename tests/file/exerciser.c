@@ -32,7 +32,7 @@ static size_t size;        /* of the file */
 static char *map, *second; /* all of it; NULL or a part, from second_at on */
 static size_t second_at, second_bytes;
 static char model[MOST], got[MOST];
-static long in_place;      /* pages on a device when a sync had written them */
+static long in_place; /* pages on a device when a sync had written them */
 
 static uint32_t random_of(uint32_t n)
 {
@@ -228,9 +228,9 @@ static void remap(void)
 
 static void one_step(void)
 {
-	static void (*const op[])(size_t, size_t) = { cpu_load,	 cpu_load,     cpu_store,
+	static void (*const op[])(size_t, size_t) = { cpu_load,  cpu_load,     cpu_store,
 						      cpu_store, device_load,  device_store,
-						      migrate,	 device_store, device_load };
+						      migrate,   device_store, device_load };
 	uint32_t r = random_of(1000);
 	size_t at, n;
 
@@ -255,15 +255,16 @@ static void report(void)
 	struct hmm_stats s = { .sz = sizeof(s) };
 
 	hmm_stats(h, -1, &s);
-	printf("%ld steps: %lu pages to devices, %lu home, %lu evicted, %ld synced in place\n", step,
-	       (unsigned long)s.pages_to_device, (unsigned long)s.pages_to_system,
+	printf("%ld steps: %lu pages to devices, %lu home, %lu evicted, %ld synced in place\n",
+	       step, (unsigned long)s.pages_to_device, (unsigned long)s.pages_to_system,
 	       (unsigned long)s.pages_evicted, in_place);
 }
 
 int main(int argc, char **argv)
 {
-	struct hmm_open_opts o = { .sz = sizeof(o), .backend = "emulated", .devices = 2,
-				   .device_bytes = 2ul << 20 };
+	struct hmm_open_opts o = {
+		.sz = sizeof(o), .backend = "emulated", .devices = 2, .device_bytes = 2ul << 20
+	};
 	const char *folder = ".";
 	char path[300];
 	long count = 1000;

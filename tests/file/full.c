@@ -20,12 +20,12 @@
 
 #define PAGE 4096ul
 #define PAGES 256ul
-#define CHECK(x)                                                                  \
-	do {                                                                      \
-		if (!(x)) {                                                       \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);   \
-			exit(1);                                                  \
-		}                                                                 \
+#define CHECK(x)                                                                \
+	do {                                                                    \
+		if (!(x)) {                                                     \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
+			exit(1);                                                \
+		}                                                               \
 	} while (0)
 
 static char folder[300], path[400], other[400];

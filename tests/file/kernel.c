@@ -66,8 +66,12 @@ int kernel_run(struct kernel *k, unsigned int items, char *p, unsigned int a, in
 		struct cl_wire_arg second;
 		int32_t b, pad2;
 	} l = {
-		.launch = { .kernel = k->id, .dims = 1, .flags = CL_WIRE_HAS_LOCAL, .n_args = 3,
-			    .global = { items }, .local = { 1 } },
+		.launch = { .kernel = k->id,
+			    .dims = 1,
+			    .flags = CL_WIRE_HAS_LOCAL,
+			    .n_args = 3,
+			    .global = { items },
+			    .local = { 1 } },
 		.memory = { CL_WIRE_ARG_POINTER, 8, (uintptr_t)p },
 		.first = { CL_WIRE_ARG_VALUE, 4, 0 },
 		.a = (int32_t)a,

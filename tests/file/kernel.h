@@ -13,8 +13,7 @@ struct kernel {
 };
 
 /* 0, or what went wrong. */
-int kernel_open(struct kernel *k, struct hmm *h, int device, const char *source,
-		const char *name);
+int kernel_open(struct kernel *k, struct hmm *h, int device, const char *source, const char *name);
 int kernel_run(struct kernel *k, unsigned int items, char *p, unsigned int a, int b);
 
 #endif /* HMM_TESTS_FILE_KERNEL_H */

@@ -23,7 +23,7 @@
 #define PAGE 4096ul
 
 struct shared {
-	volatile uint64_t started; /* the round whose stores have begun */
+	volatile uint64_t started;  /* the round whose stores have begun */
 	volatile uint64_t promised; /* the last one that hmm_sync() has confirmed */
 	volatile uint64_t in_place; /* pages on a device when it did */
 };
@@ -117,7 +117,8 @@ int main(int argc, char **argv)
 
 		if (!pid)
 			_exit(child(s));
-		while (s->promised < before + 2 && tries++ < 10000 && !waitpid(pid, &status, WNOHANG))
+		while (s->promised < before + 2 && tries++ < 10000 &&
+		       !waitpid(pid, &status, WNOHANG))
 			usleep(1000);
 		usleep((useconds_t)(rand() % 20000));
 		kills += !kill(pid, SIGKILL);
@@ -126,9 +127,9 @@ int main(int argc, char **argv)
 			bad++;
 		bad += check(s, i);
 	}
-	printf("%d kills, %lu rounds stored, %lu promised, %lu pages in place then: %d wrong\n", kills,
-	       (unsigned long)s->started, (unsigned long)s->promised, (unsigned long)s->in_place,
-	       bad);
+	printf("%d kills, %lu rounds stored, %lu promised, %lu pages in place then: %d wrong\n",
+	       kills, (unsigned long)s->started, (unsigned long)s->promised,
+	       (unsigned long)s->in_place, bad);
 	unlink(path);
 	return bad || !s->in_place ? 1 : 0;
 }

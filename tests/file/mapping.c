@@ -24,8 +24,9 @@
 #define BOTH (PROT_READ | PROT_WRITE)
 
 static struct hmm *h;
-static struct hmm_open_opts options = { .sz = sizeof(options), .backend = "emulated",
-					.devices = 2, .device_bytes = 8 * MIB };
+static struct hmm_open_opts options = {
+	.sz = sizeof(options), .backend = "emulated", .devices = 2, .device_bytes = 8 * MIB
+};
 static const char *folder = ".";
 static char path[300];
 static sigjmp_buf out;

@@ -175,8 +175,9 @@ static long missing(void)
 int main(int argc, char **argv)
 {
 	static void *(*const side[])(void *) = { migrator, mapper, syncer };
-	struct hmm_open_opts o = { .sz = sizeof(o), .backend = "emulated", .devices = 2,
-				   .device_bytes = 2 << 20 };
+	struct hmm_open_opts o = {
+		.sz = sizeof(o), .backend = "emulated", .devices = 2, .device_bytes = 2 << 20
+	};
 	pthread_t cpu[WRITERS], device[WRITERS], other[3];
 	const char *folder = ".";
 	int seconds = 5;

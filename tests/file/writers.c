@@ -28,13 +28,12 @@
 #define PAGE 4096ul
 #define WRITERS 2u /* on each side */
 
-static const char source[] =
-	"kernel void inc(global char *m, int pages, int n)\n"
-	"{ int id = get_global_id(0); uint s = id + 77;\n"
-	"  for (int i = 0; i < n; i++) { s = s * 1664525 + 1013904223;\n"
-	"    volatile global uint *p = (volatile global uint *)\n"
-	"      (m + (ulong)((s >> 8) % pages) * 4096 + 2048 + id * 64);\n"
-	"    (*p)++; } }\n";
+static const char source[] = "kernel void inc(global char *m, int pages, int n)\n"
+			     "{ int id = get_global_id(0); uint s = id + 77;\n"
+			     "  for (int i = 0; i < n; i++) { s = s * 1664525 + 1013904223;\n"
+			     "    volatile global uint *p = (volatile global uint *)\n"
+			     "      (m + (ulong)((s >> 8) % pages) * 4096 + 2048 + id * 64);\n"
+			     "    (*p)++; } }\n";
 
 static struct hmm *h;
 static char *map;

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define LENGTH ((size_t)3 * 4096 + 100) /* of a transfer: several pages, odd ends */
-#define START  2000
+#define START 2000
 
 static void *libc_handle;
 static int file;
@@ -72,26 +72,26 @@ static bool file_has_pattern(void)
 	       has_pattern(back, LENGTH);
 }
 
-#define CHECK_READ(name, ...)                                                      \
-	do {                                                                       \
-		char *p = away(false);                                             \
-		fill_file(true);                                                   \
-		rewind_file();                                                     \
-		CU_ASSERT(FAULTS(PLAIN(name)(file, p, LENGTH, ##__VA_ARGS__)));    \
-		rewind_file();                                                     \
-		CU_ASSERT_EQUAL(name(file, p, LENGTH, ##__VA_ARGS__), LENGTH);     \
-		CU_ASSERT(has_pattern(p, LENGTH));                                 \
+#define CHECK_READ(name, ...)                                                   \
+	do {                                                                    \
+		char *p = away(false);                                          \
+		fill_file(true);                                                \
+		rewind_file();                                                  \
+		CU_ASSERT(FAULTS(PLAIN(name)(file, p, LENGTH, ##__VA_ARGS__))); \
+		rewind_file();                                                  \
+		CU_ASSERT_EQUAL(name(file, p, LENGTH, ##__VA_ARGS__), LENGTH);  \
+		CU_ASSERT(has_pattern(p, LENGTH));                              \
 	} while (0)
 
-#define CHECK_WRITE(name, ...)                                                     \
-	do {                                                                       \
-		char *p = away(true);                                              \
-		fill_file(false);                                                  \
-		rewind_file();                                                     \
-		CU_ASSERT(FAULTS(PLAIN(name)(file, p, LENGTH, ##__VA_ARGS__)));    \
-		rewind_file();                                                     \
-		CU_ASSERT_EQUAL(name(file, p, LENGTH, ##__VA_ARGS__), LENGTH);     \
-		CU_ASSERT(file_has_pattern());                                     \
+#define CHECK_WRITE(name, ...)                                                  \
+	do {                                                                    \
+		char *p = away(true);                                           \
+		fill_file(false);                                               \
+		rewind_file();                                                  \
+		CU_ASSERT(FAULTS(PLAIN(name)(file, p, LENGTH, ##__VA_ARGS__))); \
+		rewind_file();                                                  \
+		CU_ASSERT_EQUAL(name(file, p, LENGTH, ##__VA_ARGS__), LENGTH);  \
+		CU_ASSERT(file_has_pattern());                                  \
 	} while (0)
 
 static void test_files(void)
@@ -112,30 +112,30 @@ static void split(struct iovec v[2], char *p)
 	*(volatile char *)p;
 }
 
-#define CHECK_READV(name, ...)                                                     \
-	do {                                                                       \
-		struct iovec v[2];                                                 \
-		char *p = away(false);                                             \
-		split(v, p);                                                       \
-		fill_file(true);                                                   \
-		rewind_file();                                                     \
+#define CHECK_READV(name, ...)                                                       \
+	do {                                                                         \
+		struct iovec v[2];                                                   \
+		char *p = away(false);                                               \
+		split(v, p);                                                         \
+		fill_file(true);                                                     \
+		rewind_file();                                                       \
 		CU_ASSERT(PLAIN(name)(file, v, 2, ##__VA_ARGS__) < (ssize_t)LENGTH); \
-		rewind_file();                                                     \
-		CU_ASSERT_EQUAL(name(file, v, 2, ##__VA_ARGS__), LENGTH);          \
-		CU_ASSERT(has_pattern(p, LENGTH));                                 \
+		rewind_file();                                                       \
+		CU_ASSERT_EQUAL(name(file, v, 2, ##__VA_ARGS__), LENGTH);            \
+		CU_ASSERT(has_pattern(p, LENGTH));                                   \
 	} while (0)
 
-#define CHECK_WRITEV(name, ...)                                                    \
-	do {                                                                       \
-		struct iovec v[2];                                                 \
-		char *p = away(true);                                              \
-		split(v, p);                                                       \
-		fill_file(false);                                                  \
-		rewind_file();                                                     \
+#define CHECK_WRITEV(name, ...)                                                      \
+	do {                                                                         \
+		struct iovec v[2];                                                   \
+		char *p = away(true);                                                \
+		split(v, p);                                                         \
+		fill_file(false);                                                    \
+		rewind_file();                                                       \
 		CU_ASSERT(PLAIN(name)(file, v, 2, ##__VA_ARGS__) < (ssize_t)LENGTH); \
-		rewind_file();                                                     \
-		CU_ASSERT_EQUAL(name(file, v, 2, ##__VA_ARGS__), LENGTH);          \
-		CU_ASSERT(file_has_pattern());                                     \
+		rewind_file();                                                       \
+		CU_ASSERT_EQUAL(name(file, v, 2, ##__VA_ARGS__), LENGTH);            \
+		CU_ASSERT(file_has_pattern());                                       \
 	} while (0)
 
 static void test_vectors(void)
@@ -280,8 +280,9 @@ static void test_control_message(void)
 	} c = { .align = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
 	char byte = 'x', *p;
 	struct iovec v = { &byte, 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &c,
-			    .msg_controllen = sizeof(c) };
+	struct msghdr m = {
+		.msg_iov = &v, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c)
+	};
 	int s[2], got = -1;
 
 	CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);

@@ -8,7 +8,8 @@
 #include <sys/mman.h>
 
 struct settings settings = {
-	.open = { .sz = sizeof(struct hmm_open_opts), .devices = MAX_DEVICES,
+	.open = { .sz = sizeof(struct hmm_open_opts),
+		  .devices = MAX_DEVICES,
 		  .device_bytes = 8ul << 20 },
 	.pages = 1200,
 	.trace = -1,

@@ -20,10 +20,10 @@
 struct settings {
 	struct hmm_open_opts open;
 	uint64_t seed;
-	long ops;            /* in total; 0: the default times HMM_TEST_SCALE */
+	long ops; /* in total; 0: the default times HMM_TEST_SCALE */
 	unsigned int pages;
-	long trace;          /* print what touches this page; -1 */
-	const char *without; /* names of operations to leave out, joined by commas */
+	long trace;           /* print what touches this page; -1 */
+	const char *without;  /* names of operations to leave out, joined by commas */
 	const char *negative; /* NULL, "model", "device", "client" or "shared": must fail */
 };
 extern struct settings settings;
@@ -59,14 +59,14 @@ struct drive {
 	struct hmm *h;
 	struct model m;
 	struct native native[MAX_DEVICES];
-	char *plain;         /* MAX_BYTES for each thread, shared memory */
-	char *filler;        /* as large as a device, to evict */
-	bool kernel_faults;  /* system calls work on migrated pages */
+	char *plain;        /* MAX_BYTES for each thread, shared memory */
+	char *filler;       /* as large as a device, to evict */
+	bool kernel_faults; /* system calls work on migrated pages */
 	uint64_t random;
 	struct pending pending[MAX_PENDING];
 	unsigned int n_pending;
 	struct record now;
-	size_t bad;          /* offset of what is wrong */
+	size_t bad; /* offset of what is wrong */
 	char wrong[256];
 };
 

@@ -40,7 +40,8 @@ void model_destroy(struct model *m)
 void model_map(struct model *m, unsigned int first, unsigned int n, int prot)
 {
 	for (unsigned int i = first; i < first + n; i++)
-		m->page[i] = (struct model_page){ .mapped = true, .prot = prot,
+		m->page[i] = (struct model_page){ .mapped = true,
+						  .prot = prot,
 						  .where = AT_NOWHERE };
 	memset(m->now + first * PAGE, 0, n * PAGE);
 }
@@ -178,8 +179,7 @@ unsigned int model_alike(const struct model *m, unsigned int first, unsigned int
 	unsigned int i = first;
 
 	while (i < first + n && i < m->pages && m->page[i].mapped &&
-	       m->page[i].prot == m->page[first].prot &&
-	       m->page[i].locked == m->page[first].locked)
+	       m->page[i].prot == m->page[first].prot && m->page[i].locked == m->page[first].locked)
 		i++;
 	return i - first;
 }

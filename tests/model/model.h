@@ -23,21 +23,21 @@
 
 struct model_page {
 	bool mapped;
-	bool locked;   /* mlock() */
-	bool lazy;     /* MADV_FREE: the bytes are .now or .zeroed, until that is seen */
-	bool dirtied;  /* stored to since, so what is seen stays */
-	int prot;      /* PROT_* */
+	bool locked;    /* mlock() */
+	bool lazy;      /* MADV_FREE: the bytes are .now or .zeroed, until that is seen */
+	bool dirtied;   /* stored to since, so what is seen stays */
+	int prot;       /* PROT_* */
 	uint32_t where; /* where it may be */
 };
 
 struct model {
-	char *base;            /* the real range */
+	char *base; /* the real range */
 	unsigned int pages;
 	unsigned int devices;
 	struct model_page *page;
-	bool *mostly;          /* advised to be read mostly: of the address, not of the page */
-	char *now;             /* the bytes that it must hold */
-	char *zeroed;          /* the same had MADV_FREE discarded the page */
+	bool *mostly; /* advised to be read mostly: of the address, not of the page */
+	char *now;    /* the bytes that it must hold */
+	char *zeroed; /* the same had MADV_FREE discarded the page */
 };
 
 /* Of a file whose descriptor stays open: so a device may map it, root or not. NULL on failure. */

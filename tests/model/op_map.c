@@ -103,8 +103,9 @@ static int grow(struct drive *d)
 		return 0;
 	last = first - 1;
 	if (mremap(at(d, last), PAGE, (room + 1) * PAGE, 0) != at(d, last))
-		return errno == EFAULT || errno == ENOMEM || errno == EAGAIN ? 0 :
-			wrong(d, first * PAGE, "mremap() to grow: errno %d", errno);
+		return errno == EFAULT || errno == ENOMEM || errno == EAGAIN ?
+			       0 :
+			       wrong(d, first * PAGE, "mremap() to grow: errno %d", errno);
 	model_map(&d->m, first, room, d->m.page[last].prot);
 	model_lock(&d->m, first, room, d->m.page[last].locked);
 	if (d->m.page[last].locked)
@@ -120,8 +121,9 @@ static int shrink(struct drive *d)
 	if (!random_alike(d, 8, &first, &n) || n < 2)
 		return 0;
 	if (mremap(at(d, first), n * PAGE, PAGE, 0) != at(d, first))
-		return errno == EFAULT ? 0 :
-			wrong(d, first * PAGE, "mremap() to shrink: errno %d", errno);
+		return errno == EFAULT ?
+			       0 :
+			       wrong(d, first * PAGE, "mremap() to shrink: errno %d", errno);
 	model_unmap(&d->m, first + 1, n - 1);
 	d->now.result = 1;
 	return 0;
@@ -129,8 +131,8 @@ static int shrink(struct drive *d)
 
 static int protect(struct drive *d)
 {
-	static const int prots[] = { PROT_READ, PROT_NONE, READ_WRITE, READ_WRITE, READ_WRITE,
-				     READ_WRITE };
+	static const int prots[] = { PROT_READ,  PROT_NONE,  READ_WRITE,
+				     READ_WRITE, READ_WRITE, READ_WRITE };
 	int prot = prots[below(d, 6)];
 	unsigned int first, n;
 
@@ -211,8 +213,9 @@ static int lock(struct drive *d)
 	d->now.detail = set;
 	/* The C library's call does nothing where a sanitizer takes its place. */
 	if (syscall(set ? SYS_mlock : SYS_munlock, at(d, first), n * PAGE))
-		return errno == EPERM || errno == ENOMEM ? 0 :
-			wrong(d, first * PAGE, "mlock(): errno %d", errno);
+		return errno == EPERM || errno == ENOMEM ?
+			       0 :
+			       wrong(d, first * PAGE, "mlock(): errno %d", errno);
 	if (set)
 		model_cpu_touched(&d->m, first * PAGE, n * PAGE);
 	model_lock(&d->m, first, n, set);
@@ -281,16 +284,8 @@ static int fork_child(struct drive *d)
 }
 
 const struct op map_ops[] = {
-	{ "fork", 1, fork_child },
-	{ "munmap", 12, unmap },
-	{ "mmap", 40, map },
-	{ "mremap-move", 16, move },
-	{ "mremap-grow", 10, grow },
-	{ "mremap-shrink", 4, shrink },
-	{ "mprotect", 30, protect },
-	{ "dontneed", 20, dontneed },
-	{ "free", 12, lazy_free },
-	{ "pageout", 8, pageout },
-	{ "mlock", 12, lock },
-	{ 0 },
+	{ "fork", 1, fork_child },   { "munmap", 12, unmap },      { "mmap", 40, map },
+	{ "mremap-move", 16, move }, { "mremap-grow", 10, grow },  { "mremap-shrink", 4, shrink },
+	{ "mprotect", 30, protect }, { "dontneed", 20, dontneed }, { "free", 12, lazy_free },
+	{ "pageout", 8, pageout },   { "mlock", 12, lock },        { 0 },
 };

@@ -88,8 +88,8 @@ static int migrate_range(struct drive *d, unsigned int first, unsigned int n, in
 	if (!valid)
 		return expect_refusal(d, first, n, target, got);
 	if (got < sure || got > (long)n)
-		return wrong(d, first * PAGE, "%ld pages on the target, expected %ld to %u",
-			     got, sure, n);
+		return wrong(d, first * PAGE, "%ld pages on the target, expected %ld to %u", got,
+			     sure, n);
 	for (unsigned int i = first; i < first + n; i++)
 		if (is_pending(d, i))
 			model_may_be(&d->m, i, 1, places(target) | AT_SYSTEM | AT_NOWHERE);

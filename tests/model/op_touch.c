@@ -97,8 +97,8 @@ static int expect_count(struct drive *d, size_t offset, size_t n, long got, int 
 	size_t can = model_accessible(&d->m, offset, n, prot);
 
 	if (got != (can ? (long)can : -EFAULT))
-		return wrong(d, offset, "device access: %ld, %zu of %zu bytes accessible", got,
-			     can, n);
+		return wrong(d, offset, "device access: %ld, %zu of %zu bytes accessible", got, can,
+			     n);
 	return 0;
 }
 

@@ -126,8 +126,12 @@ void *race_native_lane(void *racer)
 {
 	struct racer *r = racer;
 	uint32_t *report = (uint32_t *)(void *)r->d.plain;
-	struct native_own o = { .range = r->d.m.base, .shadow = r->d.m.now, .report = report,
-				.pages = r->d.m.pages, .lanes = LANES, .lane = r->id,
+	struct native_own o = { .range = r->d.m.base,
+				.shadow = r->d.m.now,
+				.report = report,
+				.pages = r->d.m.pages,
+				.lanes = LANES,
+				.lane = r->id,
 				.steps = NATIVE_STEPS };
 
 	for (long i = 0; i < r->race->steps; i += NATIVE_STEPS) {

@@ -133,8 +133,8 @@ static void move(struct racer *r, unsigned int page)
 		     at(r, to));
 	model_move(&r->d.m, page, to, 1);
 	must(r, page, "mmap() after mremap()",
-	     mmap(at(r, page), PAGE, READ_WRITE,
-		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == at(r, page));
+	     mmap(at(r, page), PAGE, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		  -1, 0) == at(r, page));
 	model_map(&r->d.m, page, 1, READ_WRITE);
 }
 
@@ -154,8 +154,8 @@ static void give_up(struct racer *r, unsigned int page, bool lazily)
 
 static void change(struct racer *r, unsigned int page)
 {
-	static const char *const names[] = { "dontneed", "free", "mprotect", "mmap", "mlock",
-					     "mremap-move" };
+	static const char *const names[] = { "dontneed", "free",  "mprotect",
+					     "mmap",     "mlock", "mremap-move" };
 	unsigned int what = below(&r->d, 6);
 
 	if (left_out(names[what]))

@@ -18,9 +18,13 @@
 void racer_note(struct racer *r, const char *who, const char *name, size_t offset, size_t length,
 		long detail)
 {
-	r->d.now = (struct record){ .number = atomic_fetch_add(&r->race->clock, 1), .name = name,
-				    .who = who, .thread = r->id, .offset = offset,
-				    .length = length, .detail = detail };
+	r->d.now = (struct record){ .number = atomic_fetch_add(&r->race->clock, 1),
+				    .name = name,
+				    .who = who,
+				    .thread = r->id,
+				    .offset = offset,
+				    .length = length,
+				    .detail = detail };
 	history_add(&r->d.now);
 }
 
@@ -145,7 +149,9 @@ static void run_threads(struct race *race, struct racer *racer)
 		if (i >= LANES)
 			racer[i].id = (i - LANES) % PAGE_OWNERS;
 		pthread_create(&thread[i], NULL,
-			       i < LANES ? lanes[i / 2] : i < OWNERS ? race_page_owner : mover,
+			       i < LANES  ? lanes[i / 2] :
+			       i < OWNERS ? race_page_owner :
+					    mover,
 			       &racer[i]);
 	}
 	for (unsigned int i = 0; i < OWNERS; i++)
@@ -158,8 +164,12 @@ static void run_threads(struct race *race, struct racer *racer)
 static void print_counts(struct race *race, long pages)
 {
 	static const char *const names[RACE_KINDS] = { "loads and stores of shared pages",
-		"operations of page owners", "migrations", "queries", "evictions", "forks",
-		"advice" };
+						       "operations of page owners",
+						       "migrations",
+						       "queries",
+						       "evictions",
+						       "forks",
+						       "advice" };
 	struct hmm_stats s = { .sz = sizeof(s) };
 
 	hmm_stats(race->d->h, -1, &s);

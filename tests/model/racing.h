@@ -17,12 +17,20 @@
 #define MOVERS 2u
 #define IS_WHOLE(page) ((page) % 5 == 4)
 
-enum race_kind { RACE_LANE_OPS, RACE_OWNER_OPS, RACE_MIGRATIONS, RACE_QUERIES, RACE_EVICTIONS,
-		 RACE_FORKS, RACE_ADVICE, RACE_KINDS };
+enum race_kind {
+	RACE_LANE_OPS,
+	RACE_OWNER_OPS,
+	RACE_MIGRATIONS,
+	RACE_QUERIES,
+	RACE_EVICTIONS,
+	RACE_FORKS,
+	RACE_ADVICE,
+	RACE_KINDS
+};
 
 struct race {
 	struct drive *d;
-	long steps;                     /* of each lane and page owner */
+	long steps; /* of each lane and page owner */
 	_Atomic long count[RACE_KINDS], bad, clock;
 	_Atomic bool over;
 };

@@ -135,8 +135,8 @@ static void test_sub_buffer(void)
 	CU_ASSERT_PTR_NULL(clCreateSubBuffer(m, 0, CL_BUFFER_CREATE_TYPE_REGION, &r, &err));
 	CU_ASSERT_EQUAL(err, CL_INVALID_VALUE);
 	r.origin = 0;
-	CU_ASSERT_PTR_NULL(clCreateSubBuffer(m, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &r,
-					     &err));
+	CU_ASSERT_PTR_NULL(
+		clCreateSubBuffer(m, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &r, &err));
 	CU_ASSERT_EQUAL(err, CL_INVALID_VALUE);
 	CL_OK(clReleaseMemObject(m));
 }
@@ -158,11 +158,11 @@ static void test_map(void)
 	CL_OK(clEnqueueReadBuffer(queue, m, CL_TRUE, 105, 1, &back, 0, NULL, NULL));
 	CU_ASSERT_EQUAL(back, 42);
 	CU_ASSERT_EQUAL(clEnqueueUnmapMemObject(queue, m, p, 0, NULL, NULL), CL_INVALID_VALUE);
-	CU_ASSERT_PTR_NULL(clEnqueueMapBuffer(queue, m, CL_TRUE, CL_MAP_READ, 8000, 200, 0, NULL,
-					      NULL, &err));
+	CU_ASSERT_PTR_NULL(
+		clEnqueueMapBuffer(queue, m, CL_TRUE, CL_MAP_READ, 8000, 200, 0, NULL, NULL, &err));
 	CU_ASSERT_EQUAL(err, CL_INVALID_VALUE);
-	CU_ASSERT_PTR_NULL(clEnqueueMapBuffer(queue, no, CL_TRUE, CL_MAP_READ, 0, 8, 0, NULL, NULL,
-					      &err));
+	CU_ASSERT_PTR_NULL(
+		clEnqueueMapBuffer(queue, no, CL_TRUE, CL_MAP_READ, 0, 8, 0, NULL, NULL, &err));
 	CU_ASSERT_EQUAL(err, CL_INVALID_OPERATION);
 	CU_ASSERT_EQUAL(clEnqueueReadBuffer(queue, no, CL_TRUE, 0, 1, &back, 0, NULL, NULL),
 			CL_INVALID_OPERATION);
@@ -198,7 +198,8 @@ static void test_references(void)
 static void test_unsupported(void)
 {
 	cl_image_format format = { CL_RGBA, CL_UNORM_INT8 };
-	cl_image_desc desc = { .image_type = CL_MEM_OBJECT_IMAGE2D, .image_width = 4,
+	cl_image_desc desc = { .image_type = CL_MEM_OBJECT_IMAGE2D,
+			       .image_width = 4,
 			       .image_height = 4 };
 	cl_bool images = CL_TRUE;
 	cl_uint n = 9;

@@ -162,7 +162,8 @@ static void test_callbacks(void)
 static void test_profiling(void)
 {
 	cl_command_queue q = clCreateCommandQueue(context, device, 0, NULL);
-	cl_kernel k = opencl_kernel("kernel void f(global int *p) { p[get_global_id(0)] = 1; }", "f");
+	cl_kernel k = opencl_kernel("kernel void f(global int *p) { p[get_global_id(0)] = 1; }",
+				    "f");
 	static int out[4096];
 	size_t n = 4096;
 	cl_ulong t[4];

@@ -87,7 +87,8 @@ static void test_list(void)
 
 static void test_svm_commands(void)
 {
-	char *a = clSVMAlloc(context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, 1 << 16, 64);
+	char *a = clSVMAlloc(context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, 1 << 16,
+			     64);
 	char b[256];
 	int pattern = 0x01020304;
 	void *list[1] = { a };

@@ -28,13 +28,12 @@
 
 #define WRITERS 2 /* on each side */
 
-static const char source[] =
-	"kernel void inc(global char *m, int pages, int n)\n"
-	"{ int id = get_global_id(0); uint s = id + 77;\n"
-	"  for (int i = 0; i < n; i++) { s = s * 1664525 + 1013904223;\n"
-	"    volatile global uint *p = (volatile global uint *)\n"
-	"      (m + (ulong)((s >> 8) % pages) * 4096 + 2048 + id * 64);\n"
-	"    (*p)++; } }\n";
+static const char source[] = "kernel void inc(global char *m, int pages, int n)\n"
+			     "{ int id = get_global_id(0); uint s = id + 77;\n"
+			     "  for (int i = 0; i < n; i++) { s = s * 1664525 + 1013904223;\n"
+			     "    volatile global uint *p = (volatile global uint *)\n"
+			     "      (m + (ulong)((s >> 8) % pages) * 4096 + 2048 + id * 64);\n"
+			     "    (*p)++; } }\n";
 
 static struct hmm *h;
 static unsigned int open_flags;
@@ -122,8 +121,10 @@ static void *cpu_writer(void *arg)
 	uint32_t s = w->id + 1;
 
 	for (long i = 0; i < w->run->count; i++) {
-		volatile uint32_t *p = (volatile uint32_t *)(void *)(w->run->memory +
-			(size_t)(next(&s) % w->run->pages) * 4096 + w->id * 64);
+		volatile uint32_t *p =
+			(volatile uint32_t *)(void *)(w->run->memory +
+						      (size_t)(next(&s) % w->run->pages) * 4096 +
+						      w->id * 64);
 
 		(*p)++;
 	}
@@ -140,8 +141,8 @@ static void *migrator(void *arg)
 
 		if (n > r->pages - at)
 			n = r->pages - at;
-		hmm_migrate(h, r->memory + at * 4096ul, n * 4096ul,
-			    next(&s) & 1 ? 0 : HMM_SYSTEM, 0);
+		hmm_migrate(h, r->memory + at * 4096ul, n * 4096ul, next(&s) & 1 ? 0 : HMM_SYSTEM,
+			    0);
 	}
 	return NULL;
 }
@@ -155,8 +156,12 @@ static int launch(struct engine *e, struct run *r)
 		struct cl_wire_arg count;
 		int32_t n_count, pad2;
 	} l = {
-		.launch = { .kernel = e->kernel, .dims = 1, .flags = CL_WIRE_HAS_LOCAL,
-			    .n_args = 3, .global = { WRITERS }, .local = { 1 } },
+		.launch = { .kernel = e->kernel,
+			    .dims = 1,
+			    .flags = CL_WIRE_HAS_LOCAL,
+			    .n_args = 3,
+			    .global = { WRITERS },
+			    .local = { 1 } },
 		.memory = { CL_WIRE_ARG_POINTER, 8, (uintptr_t)r->memory },
 		.pages = { CL_WIRE_ARG_VALUE, 4, 0 },
 		.n_pages = (int32_t)r->pages,

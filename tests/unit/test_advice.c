@@ -71,7 +71,8 @@ static void random_ranges(void)
 		int advice = 1 + rand() % HMM_ADVICE_MAY_MIGRATE, target = rand() % 3;
 
 		CU_ASSERT_EQUAL(hmm_advice_set(BASE + first * PAGE, BASE + (first + n) * PAGE,
-					       advice, target), 0);
+					       advice, target),
+				0);
 		for (unsigned int p = first; p < first + n; p++)
 			apply(&model[p], advice, target);
 		if (!is_right())

@@ -24,9 +24,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define AT      0x700000000000ul /* any address is memory, */
+#define AT 0x700000000000ul      /* any address is memory, */
 #define INVALID 0x710000000000ul /* but from here */
-#define FRESH   0x11             /* what new memory holds */
+#define FRESH 0x11               /* what new memory holds */
 
 static const char *program;
 static struct hmm_engine_hello hello;
@@ -85,7 +85,9 @@ static int start(void)
 		char bytes[CMSG_SPACE(3 * sizeof(int))];
 	} room;
 	struct iovec iov = { &hello, sizeof(hello) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &room,
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &room,
 			    .msg_controllen = sizeof(room) };
 	pid_t client = getpid();
 	int pair[2], fds[3];
@@ -202,9 +204,15 @@ static void test_windows(void)
 {
 	static int in_data;
 	void *heap = malloc(100);
-	uintptr_t mine[] = { (uintptr_t)&mine, (uintptr_t)&in_data, (uintptr_t)&test_windows,
-			     (uintptr_t)environ[0], (uintptr_t)shared, (uintptr_t)&printf,
-			     (uintptr_t)heap, 0x10000, 0x7fffffffe000 };
+	uintptr_t mine[] = { (uintptr_t)&mine,
+			     (uintptr_t)&in_data,
+			     (uintptr_t)&test_windows,
+			     (uintptr_t)environ[0],
+			     (uintptr_t)shared,
+			     (uintptr_t)&printf,
+			     (uintptr_t)heap,
+			     0x10000,
+			     0x7fffffffe000 };
 
 	for (size_t i = 0; i < sizeof(mine) / sizeof(mine[0]); i++) {
 		bool found = false;

@@ -19,8 +19,12 @@ static const struct engine_range windows[] = {
 #define N_WINDOWS (sizeof(windows) / sizeof(windows[0]))
 
 static const struct hmm_engine_msg valid = {
-	.magic = HMM_ENGINE_MAGIC, .op = HMM_ENGINE_MAP_FILE, .start = 0x7f0000000000,
-	.length = 0x200000, .offset = 0x1000, .prot = PROT_READ | PROT_WRITE,
+	.magic = HMM_ENGINE_MAGIC,
+	.op = HMM_ENGINE_MAP_FILE,
+	.start = 0x7f0000000000,
+	.length = 0x200000,
+	.offset = 0x1000,
+	.prot = PROT_READ | PROT_WRITE,
 };
 
 static int check(const struct hmm_engine_msg *m, bool has_fd)

@@ -219,8 +219,11 @@ static void mappings(void)
 static void protocol(void)
 {
 	const struct engine_range w[] = { { 0x10000, 0x10000000 }, { 1ul << 40, 2ul << 40 } };
-	struct hmm_engine_msg m = { .magic = HMM_ENGINE_MAGIC, .op = HMM_ENGINE_MAP_FILE,
-				    .start = 0x20000, .length = 0x1000, .prot = PROT_READ };
+	struct hmm_engine_msg m = { .magic = HMM_ENGINE_MAGIC,
+				    .op = HMM_ENGINE_MAP_FILE,
+				    .start = 0x20000,
+				    .length = 0x1000,
+				    .prot = PROT_READ };
 	unsigned int accepted = 0;
 
 	CU_ASSERT_EQUAL(engine_check_msg(&m, sizeof(m), true, w, 2), 0);
@@ -230,7 +233,8 @@ static void protocol(void)
 	CU_ASSERT_EQUAL(engine_check_msg(&m, sizeof(m), true, w, 2), -EINVAL); /* wraps */
 	m.start = 0xffff000;
 	m.length = 0x2000;
-	CU_ASSERT_EQUAL(engine_check_msg(&m, sizeof(m), true, w, 2), -EINVAL); /* leaves its window */
+	CU_ASSERT_EQUAL(engine_check_msg(&m, sizeof(m), true, w, 2),
+			-EINVAL); /* leaves its window */
 	m.length = 0x1000;
 	m.prot = PROT_READ | PROT_EXEC;
 	CU_ASSERT_EQUAL(engine_check_msg(&m, sizeof(m), true, w, 2), -EINVAL);

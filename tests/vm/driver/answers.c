@@ -129,8 +129,8 @@ int main(int argc, char **argv)
 	hmmfs_folder = argc > 2 ? argv[2] : NULL;
 	if (client_open() || CU_initialize_registry())
 		return 1;
-	s = CU_add_suite(hmmfs_folder ? "a file's pages on a device"
-				      : "anonymous pages on a device",
+	s = CU_add_suite(hmmfs_folder ? "a file's pages on a device" :
+					"anonymous pages on a device",
 			 NULL, NULL);
 	add_process_tests(s);
 	add_pin_tests(s);

@@ -53,8 +53,8 @@ static int ring_register(struct ring *r, char *p, size_t bytes)
 {
 	struct iovec part = { p, bytes };
 
-	return syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_BUFFERS, &part, 1) ? -errno
-											: 0;
+	return syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_BUFFERS, &part, 1) ? -errno :
+											  0;
 }
 
 /* From the registered buffer to the start of a file. */

@@ -41,7 +41,9 @@ long migrate(void *addr, size_t length, int target)
 
 static int status(const void *addr, struct drm_hmm_page *page)
 {
-	struct drm_hmm_pages p = { .addr = (uintptr_t)addr, .pages = 1, .status = (uintptr_t)page,
+	struct drm_hmm_pages p = { .addr = (uintptr_t)addr,
+				   .pages = 1,
+				   .status = (uintptr_t)page,
 				   .entry_bytes = sizeof(*page) };
 
 	return ioctl(node, DRM_IOCTL_HMM_PAGES, &p) ? -1000 - errno : 0;
@@ -170,7 +172,8 @@ int engine_wait(struct engine *e, uint64_t *value)
 
 	while (e->shared->state != 2) {
 		if (waitpid(e->pid, &status, WNOHANG) == e->pid)
-			return WIFSIGNALED(status) ? -WTERMSIG(status) : -1000 - WEXITSTATUS(status);
+			return WIFSIGNALED(status) ? -WTERMSIG(status) :
+						     -1000 - WEXITSTATUS(status);
 		usleep(50);
 	}
 	if (value)

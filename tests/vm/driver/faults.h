@@ -13,7 +13,7 @@ struct operation {
 	int (*before)(void);   /* 0, or it cannot be tried */
 	int (*run)(void);      /* 0 or -errno: one of its allocations fails */
 	int (*after)(int err); /* 0: everything is as it must be after @err */
-	int also;	       /* an error that may stand for -ENOMEM */
+	int also;              /* an error that may stand for -ENOMEM */
 	struct engine *engine; /* who fails, if not the caller */
 };
 

@@ -159,7 +159,8 @@ static int join(int err)
 	if (base[BYTES] || base[BYTES + 2 * PAGE] || (err && *(char *)middle))
 		return -1;
 	return mmap(middle, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-		    -1, 0) == MAP_FAILED || resident(0);
+		    -1, 0) == MAP_FAILED ||
+	       resident(0);
 }
 
 static int before_split(void)

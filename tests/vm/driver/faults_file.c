@@ -13,7 +13,7 @@
 
 #define PAGES 8ul
 #define BYTES (PAGES * PAGE)
-#define CUT   (3 * PAGE + 100)
+#define CUT (3 * PAGE + 100)
 
 static const char *lower_folder;
 static char upper[256], lower[256]; /* the file */
@@ -137,8 +137,7 @@ static int before_sync(void)
 {
 	uint64_t value = ++stored;
 
-	return put(0) || fsync(file) ||
-	       engine_do(&engine, ENGINE_STORE, base + PAGE, 1, &value);
+	return put(0) || fsync(file) || engine_do(&engine, ENGINE_STORE, base + PAGE, 1, &value);
 }
 
 static int run_sync(void)

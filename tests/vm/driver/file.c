@@ -91,8 +91,9 @@ static void names_below(void)
 
 	close(make_file("a", 1));
 	close(make_file("b", 1));
-	CU_ASSERT_EQUAL(renameat2(AT_FDCWD, path(upper, "a"), AT_FDCWD, path(upper, "b"),
-				  RENAME_NOREPLACE), -1);
+	CU_ASSERT_EQUAL(
+		renameat2(AT_FDCWD, path(upper, "a"), AT_FDCWD, path(upper, "b"), RENAME_NOREPLACE),
+		-1);
 	CU_ASSERT_EQUAL(errno, EEXIST);
 	CU_ASSERT_EQUAL(rename(path(upper, "a"), path(upper, "b")), 0);
 	CU_ASSERT(stat(path(lower, "a"), &st) == -1 && errno == ENOENT);

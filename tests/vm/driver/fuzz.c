@@ -108,8 +108,8 @@ static void wrong_migrations(void)
 static void wrong_statuses(void)
 {
 	struct drm_hmm_page status[2] = { 0 };
-	struct drm_hmm_page *constant =
-		mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct drm_hmm_page *constant = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+					     0);
 	char *p = map_anonymous(PAGE);
 	uint64_t at = (uintptr_t)p;
 

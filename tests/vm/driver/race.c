@@ -127,8 +127,8 @@ static long check(const char *from, size_t word, uint64_t want)
 
 static long check_all(const char *from, const uint64_t *rounds)
 {
-	return check(from, 0, cpu_rounds) + check(from, 8, rounds[0]) +
-	       check(from, 16, rounds[1]) + check(from, 24, call_rounds);
+	return check(from, 0, cpu_rounds) + check(from, 8, rounds[0]) + check(from, 16, rounds[1]) +
+	       check(from, 24, call_rounds);
 }
 
 static int open_file(char **argv)
