@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "file/kernel.h"
@@ -37,7 +38,10 @@ static const char source[] = "kernel void inc(global char *m, int pages, int n)\
 
 static struct hmm *h;
 static char *map;
-static long count = 400000;
+/* Each writer's stores, or as many as it has got to when the time is over. */
+static long count = 400000, seconds = 8;
+static _Atomic long stored;
+static time_t end_at;
 static int fd;
 static _Atomic bool stop;
 static _Atomic long syncs, in_place, backwards;
@@ -51,10 +55,24 @@ static uint32_t next(uint32_t *s)
 static void *cpu_writer(void *arg)
 {
 	uint32_t id = *(uint32_t *)arg, s = id + 1;
+	long i = 0;
 
-	for (long i = 0; i < count; i++)
+	for (; i < count && time(NULL) < end_at; i++)
 		++*(volatile uint32_t *)(void *)(map + (next(&s) % PAGES) * PAGE + id * 64);
+	atomic_fetch_add(&stored, i);
 	return NULL;
+}
+
+static int device_writers(struct kernel *k)
+{
+	const long slice = 2000;
+
+	for (long i = 0; i < count && time(NULL) < end_at; i += slice) {
+		if (kernel_run(k, WRITERS, map, PAGES, (int)slice))
+			return -1;
+		atomic_fetch_add(&stored, WRITERS * slice);
+	}
+	return 0;
 }
 
 static void *migrator(void *unused)
@@ -114,7 +132,7 @@ static long missing(void)
 	for (unsigned int p = 0; p < PAGES; p++)
 		for (unsigned int id = 0; id < WRITERS; id++)
 			total += have[p][id * 16] + have[p][512 + id * 16];
-	return 2 * WRITERS * count - total;
+	return stored - total;
 }
 
 static long run(void)
@@ -125,13 +143,14 @@ static long run(void)
 
 	if (kernel_open(&k, h, 0, source, "inc") || kernel_run(&k, WRITERS, map, PAGES, 0))
 		return -1;
+	end_at = time(NULL) + seconds;
 	for (unsigned int i = 0; i < WRITERS; i++) {
 		id[i] = i;
 		pthread_create(&thread[i], NULL, cpu_writer, &id[i]);
 	}
 	pthread_create(&thread[WRITERS], NULL, migrator, NULL);
 	pthread_create(&thread[WRITERS + 1], NULL, syncer, NULL);
-	if (kernel_run(&k, WRITERS, map, PAGES, (int)count))
+	if (device_writers(&k))
 		return -1;
 	for (unsigned int i = 0; i < WRITERS; i++)
 		pthread_join(thread[i], NULL);
@@ -162,8 +181,10 @@ int main(int argc, char **argv)
 			folder = argv[i];
 		}
 	}
-	if (getenv("HMM_TEST_SCALE"))
+	if (getenv("HMM_TEST_SCALE")) {
 		count *= atol(getenv("HMM_TEST_SCALE"));
+		seconds *= atol(getenv("HMM_TEST_SCALE"));
+	}
 	snprintf(path, sizeof(path), "%s/writers-%d", folder, (int)getpid());
 	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	unlink(path);
@@ -175,9 +196,9 @@ int main(int argc, char **argv)
 	map = p;
 	lost = run();
 	hmm_stats(h, -1, &s);
-	printf("%u + %u writers, %ld stores each: %ld not in the file, %ld ran backwards; "
+	printf("%u + %u writers, %ld stores: %ld not in the file, %ld ran backwards; "
 	       "%ld syncs, %ld pages in place; %lu out, %lu home\n",
-	       WRITERS, WRITERS, count, lost, (long)backwards, (long)syncs, (long)in_place,
+	       WRITERS, WRITERS, (long)stored, lost, (long)backwards, (long)syncs, (long)in_place,
 	       (unsigned long)s.pages_to_device, (unsigned long)s.pages_to_system);
 	hmm_close(h);
 	if (broken)
