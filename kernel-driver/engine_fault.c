@@ -67,7 +67,10 @@ static int file_in(struct look *l, struct vm_area_struct *vma)
 	long n;
 
 	mmap_read_unlock(l->engine->client->mm);
-	n = hmmfs_to_device(file->f_mapping, index, pages, l->engine->hd);
+	/* Errors of what follows, as the file's end, are not this page's. */
+	n = hmmfs_to_device(file->f_mapping, index, 1, l->engine->hd);
+	if (n >= 0 && pages > 1)
+		hmmfs_to_device(file->f_mapping, index + 1, pages - 1, l->engine->hd);
 	fput(file);
 	return n == -EFAULT || n == -EIO ? n : 0;
 }
