@@ -13,6 +13,7 @@ struct settings settings = {
 		  .device_bytes = 8ul << 20 },
 	.pages = 1200,
 	.trace = -1,
+	.clients = 1,
 };
 
 uint64_t drive_random(uint64_t *state)
@@ -103,10 +104,11 @@ int check_all(struct drive *d, int device)
  */
 #define MIDDLE 0x200000200000ul
 
-char *map_range(unsigned int pages)
+char *map_range(unsigned int pages, int fd)
 {
+	int flags = MAP_FIXED_NOREPLACE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 	void *p = mmap((void *)(MIDDLE - pages / 2 * PAGE), pages * PAGE, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		       flags, fd, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -123,11 +125,10 @@ static int open_natives(struct drive *d)
 	return err;
 }
 
-int drive_open(struct drive *d)
+int drive_start(struct drive *d)
 {
 	struct hmm_device_info info = { 0 };
-	char *base = map_range(settings.pages);
-	int err = base ? hmm_open(&d->h, &settings.open) : -ENOMEM;
+	int err = hmm_open(&d->h, &settings.open);
 
 	if (err)
 		return err;
@@ -135,16 +136,27 @@ int drive_open(struct drive *d)
 	if (err)
 		return err;
 	d->kernel_faults = !(info.flags & HMM_DEVICE_USER_MODE_ONLY);
-	err = model_create(&d->m, base, settings.pages, (unsigned int)hmm_device_count(d->h));
-	if (err)
-		return err;
-	model_map(&d->m, 0, d->m.pages, PROT_READ | PROT_WRITE);
+	d->m.devices = (unsigned int)hmm_device_count(d->h);
 	d->plain = shared_memory(MAX_THREADS * MAX_BYTES);
 	d->filler = mmap(NULL, settings.open.device_bytes, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!d->plain || d->filler == MAP_FAILED)
 		return -ENOMEM;
 	return open_natives(d);
+}
+
+int drive_open(struct drive *d)
+{
+	char *base = map_range(settings.pages, -1);
+	int err = base && history_start() ? 0 : -ENOMEM;
+
+	if (!err)
+		err = model_create(&d->m, base, settings.pages, 0);
+	if (!err)
+		err = drive_start(d);
+	if (!err)
+		model_map(&d->m, 0, d->m.pages, PROT_READ | PROT_WRITE);
+	return err;
 }
 
 void drive_close(struct drive *d)

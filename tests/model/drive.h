@@ -13,7 +13,7 @@
 
 #define MAX_DEVICES 2u
 #define MAX_OPS 32u
-#define MAX_THREADS 16u
+#define MAX_THREADS 20u
 #define MAX_BYTES (3 * PAGE) /* that one operation loads or stores */
 #define MAX_PENDING 4u
 
@@ -24,7 +24,11 @@ struct settings {
 	unsigned int pages;
 	long trace;           /* print what touches this page; -1 */
 	const char *without;  /* names of operations to leave out, joined by commas */
-	const char *negative; /* NULL, "model", "device", "client" or "shared": must fail */
+	const char *negative; /* NULL, or what is broken (main.c): must fail */
+	const char *file;     /* NULL: anonymous memory */
+	const char *lower;    /* what @file stands on, to see what is durable */
+	const char *cgroup;   /* folder of the memory cgroup that this runs in */
+	unsigned int clients; /* processes of the racing mode */
 };
 extern struct settings settings;
 
@@ -48,7 +52,8 @@ struct record {
 	long detail, result;
 };
 
-/* history.c */
+/* history.c; processes that are forked after history_start() have it in common. */
+bool history_start(void);
 void history_add(const struct record *r);
 bool record_touches(const struct record *r, size_t page);
 void record_print(const struct record *r);
@@ -96,8 +101,11 @@ int check_all(struct drive *d, int device);
 /* Ends all that hmm_migrate_async() began. */
 void finish_pending(struct drive *d);
 
-/* The range of a run: far from where the kernel puts mappings, so that holes stay holes. */
-char *map_range(unsigned int pages);
+/* The range of a run: far from where the kernel puts mappings, so that holes stay holes. @fd < 0:
+ * anonymous. */
+char *map_range(unsigned int pages, int fd);
+/* All but the range and its model. */
+int drive_start(struct drive *d);
 int drive_open(struct drive *d);
 void drive_close(struct drive *d);
 

@@ -9,12 +9,21 @@
 #define KEPT 65536u /* operations */
 #define TOLD 40     /* of one page */
 
-static struct record kept[KEPT];
-static _Atomic unsigned long n_kept;
+static struct kept {
+	_Atomic unsigned long n;
+	struct record record[KEPT];
+} * kept;
+
+bool history_start(void)
+{
+	if (!kept)
+		kept = shared_memory(sizeof(*kept));
+	return kept;
+}
 
 void history_add(const struct record *r)
 {
-	kept[atomic_fetch_add(&n_kept, 1) % KEPT] = *r;
+	kept->record[atomic_fetch_add(&kept->n, 1) % KEPT] = *r;
 }
 
 bool record_touches(const struct record *r, size_t page)
@@ -41,13 +50,13 @@ void record_print(const struct record *r)
 
 void history_print(size_t page)
 {
-	unsigned long end = atomic_load(&n_kept), at = end, told = 0;
+	unsigned long end = atomic_load(&kept->n), at = end, told = 0;
 
 	while (at && end - at < KEPT && told < TOLD)
-		told += record_touches(&kept[--at % KEPT], page);
+		told += record_touches(&kept->record[--at % KEPT], page);
 	printf("\n    the last operations that touched page %zu:", page);
 	for (; at < end; at++)
-		if (record_touches(&kept[at % KEPT], page))
-			record_print(&kept[at % KEPT]);
+		if (record_touches(&kept->record[at % KEPT], page))
+			record_print(&kept->record[at % KEPT]);
 	printf("\n");
 }

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
  * model [--backend NAME] [--algorithm move|wp] [--mode sequential|racing] [--seed N] [--count N]
- *       [--pages N] [--without KIND,...] [--trace PAGE] [--negative model|device|client|shared]
+ *       [--pages N] [--without KIND,...] [--trace PAGE] [--negative WHAT]
+ *       [--file PATH [--lower PATH]] [--clients N] [--cgroup FOLDER]
  *
- * Random operations against the model of the page states. With --negative the model, or a fence
- * of the runtime (HMM_TEST_SKIP_FENCE), is broken, and mismatches must be found.
+ * Random operations against the model of the page states: of anonymous memory, or in the racing
+ * mode of a file, of one process or two. --lower is the same file on the filesystem below, to see
+ * what is durable; --cgroup is the memory cgroup that this runs in.
+ *
+ * With --negative something is broken, and mismatches must be found: "model"; a fence of the runtime
+ * ("device", "client", "shared": HMM_TEST_SKIP_FENCE); "store", a store that is not made; "stale",
+ * a count that is published before it is stored; "sync", no sync; "outside", not here.
  */
 #include "model/drive.h"
 
@@ -67,6 +73,14 @@ static void set(const char *name, const char *value)
 		settings.ops = atol(value);
 	else if (!strcmp(name, "--pages"))
 		settings.pages = (unsigned int)atoi(value);
+	else if (!strcmp(name, "--file"))
+		settings.file = value;
+	else if (!strcmp(name, "--lower"))
+		settings.lower = value;
+	else if (!strcmp(name, "--cgroup"))
+		settings.cgroup = value;
+	else if (!strcmp(name, "--clients"))
+		settings.clients = (unsigned int)atoi(value);
 	else if (!strcmp(name, "--trace"))
 		settings.trace = atol(value);
 	else if (!strcmp(name, "--without"))
@@ -77,15 +91,19 @@ static void set(const char *name, const char *value)
 		fprintf(stderr, "%s is not known\n", name);
 }
 
-/* The model is broken for one thread, fences are for several. */
+/* The model is broken for one thread, the others are for several. */
 static void set_negative(void)
 {
+	static const char *const fences[] = { "device", "client", "shared" };
+
 	if (!strcmp(settings.negative, "model")) {
 		mode = "sequential";
 		return;
 	}
 	mode = "racing";
-	setenv("HMM_TEST_SKIP_FENCE", settings.negative, 1);
+	for (unsigned int i = 0; i < sizeof(fences) / sizeof(*fences); i++)
+		if (!strcmp(settings.negative, fences[i]))
+			setenv("HMM_TEST_SKIP_FENCE", settings.negative, 1);
 }
 
 int main(int argc, char **argv)
@@ -104,7 +122,7 @@ int main(int argc, char **argv)
 	printf("seed %lu\n", (unsigned long)settings.seed);
 	CU_initialize_registry();
 	s = CU_add_suite("page-state model", NULL, NULL);
-	if (strcmp(mode, "racing"))
+	if (strcmp(mode, "racing") && !settings.file && settings.clients == 1)
 		CU_add_test(s, "sequential", sequential);
 	if (strcmp(mode, "sequential"))
 		CU_add_test(s, "racing", racing);

@@ -9,18 +9,18 @@
 
 #include "engine/cl_wire.h"
 
-/* The lanes here are those of racing.c. */
+/* The lanes and counters here are those of racing.h. */
 static const char source[] =
 	"kernel void copy(global uchar *d, global const uchar *s, uint n)\n"
 	"{ for (uint i = 0; i < n; i++) d[i] = s[i]; }\n"
 	"kernel void fill(global uchar *d, uint n, uint seed)\n"
 	"{ for (uint i = 0; i < n; i++) d[i] = (uchar)(((seed + i) * 2654435761u) >> 24); }\n"
 	"kernel void own(global char *m, global char *shadow, global uint *report, uint pages,\n"
-	"                uint lanes, uint lane, uint seed, uint n)\n"
-	"{ for (uint i = 0; i < n; i++) {\n"
+	"                uint lanes, uint lane, uint run, uint seed, uint n)\n"
+	"{ uint page = 0;\n"
+	"  for (uint i = 0; i < n; i++) {\n"
 	"    seed = seed * 1664525u + 1013904223u;\n"
-	"    uint page = (seed >> 8) % pages;\n"
-	"    if (page % 5 == 4) page--;\n"
+	"    if (i % run == 0) { page = (seed >> 8) % (pages / 5) * 5 + (seed >> 24) % 3; }\n"
 	"    uint unit = page % 3 == 0 ? 1 : page % 3 == 1 ? 8 : 64;\n"
 	"    seed = seed * 1664525u + 1013904223u;\n"
 	"    uint u = (seed >> 8) % (4096 / unit / lanes) * lanes + lane, bad = 0;\n"
@@ -33,9 +33,28 @@ static const char source[] =
 	"      if (c != s[k]) { bad = 1; seen = c; }\n"
 	"      c = (uchar)((seed >> 11) + k * 7); p[k] = c; s[k] = c; }\n"
 	"    if (bad) { report[0]++; report[1] = page; report[2] = u * unit; report[3] = seen; }\n"
+	"  } }\n"
+	"kernel void grow(global char *m, global ulong *announced, global ulong *published,\n"
+	"                 global uint *report, uint pages, uint lanes, uint lane, uint seed, uint n)\n"
+	"{ volatile global uchar *c = (volatile global uchar *)m + 3 * 4096;\n"
+	"  volatile global ulong *to = announced, *from = published;\n"
+	"  for (uint i = 0; i < n; i++) {\n"
+	"    seed = seed * 1664525u + 1013904223u;\n"
+	"    uint page = (seed >> 8) % pages, at = page * 16 + lane;\n"
+	"    ulong v = from[at] + 1;\n"
+	"    to[at] = v; c[page * 20480ul + lane * 201] = (uchar)v; from[at] = v;\n"
+	"    seed = seed * 1664525u + 1013904223u;\n"
+	"    uint other = (seed >> 24) % lanes;\n"
+	"    page = (seed >> 8) % pages; at = page * 16 + other;\n"
+	"    v = from[at];\n"
+	"    uchar seen = c[page * 20480ul + other * 201];\n"
+	"    ulong most = to[at] - v;\n"
+	"    if (most < 255 && (uchar)(seen - (uchar)v) > most) {\n"
+	"      report[0]++; report[1] = page; report[2] = other;\n"
+	"      report[3] = seen | (uint)(uchar)v << 8; }\n"
 	"  } }\n";
 
-static const char *const names[NATIVE_KERNELS] = { "copy", "fill", "own" };
+static const char *const names[NATIVE_KERNELS] = { "copy", "fill", "own", "grow" };
 
 static bool read_all(int fd, void *to, size_t n)
 {
@@ -97,6 +116,7 @@ int native_open(struct native *e, struct hmm *h, int device)
 
 	e->hmm = h;
 	e->device = device;
+	pthread_mutex_init(&e->one, NULL);
 	err = hmm_engine_connect(h, device, &e->fd, &e->generation);
 	if (err)
 		return err;
@@ -109,9 +129,10 @@ int native_open(struct native *e, struct hmm *h, int device)
 void native_close(struct native *e)
 {
 	close(e->fd);
+	pthread_mutex_destroy(&e->one);
 }
 
-#define MAX_ARGS 8
+#define MAX_ARGS 9
 
 /* The arguments of a launch, as they travel. */
 struct args {
@@ -143,16 +164,19 @@ static void add_value(struct args *a, uint32_t value)
 static int launch(struct native *e, enum native_kernel kernel, struct args *a)
 {
 	struct hmm_device_fault fault;
-	int err = hmm_engine_launch_begin(e->hmm, e->device), end;
+	int err, end = 0;
 
-	if (err)
-		return err;
 	a->launch.kernel = e->kernel[kernel];
 	a->launch.dims = 1;
 	a->launch.flags = CL_WIRE_HAS_LOCAL;
 	a->launch.global[0] = a->launch.local[0] = 1;
-	err = request(e, CL_WIRE_LAUNCH, a, sizeof(a->launch) + a->length);
-	end = hmm_engine_launch_end(e->hmm, e->device, e->generation, &fault);
+	pthread_mutex_lock(&e->one);
+	err = hmm_engine_launch_begin(e->hmm, e->device);
+	if (!err) {
+		err = request(e, CL_WIRE_LAUNCH, a, sizeof(a->launch) + a->length);
+		end = hmm_engine_launch_end(e->hmm, e->device, e->generation, &fault);
+	}
+	pthread_mutex_unlock(&e->one);
 	return end > 0 ? -EFAULT : end ? end : err;
 }
 
@@ -191,7 +215,36 @@ int native_own(struct native *e, const struct native_own *o)
 	add_value(&a, o->pages);
 	add_value(&a, o->lanes);
 	add_value(&a, o->lane);
+	add_value(&a, o->run);
 	add_value(&a, o->seed);
 	add_value(&a, o->steps);
 	return launch(e, NATIVE_OWN, &a);
+}
+
+int native_grow(struct native *e, const struct native_growth *g)
+{
+	struct args a = { 0 };
+
+	add_pointer(&a, g->range);
+	add_pointer(&a, g->announced);
+	add_pointer(&a, g->published);
+	add_pointer(&a, g->report);
+	add_value(&a, g->pages);
+	add_value(&a, g->lanes);
+	add_value(&a, g->lane);
+	add_value(&a, g->seed);
+	add_value(&a, g->steps);
+	return launch(e, NATIVE_GROW, &a);
+}
+
+int native_warm(struct native *e, char *scratch)
+{
+	uint64_t *words = (uint64_t *)(void *)scratch;
+	uint32_t *report = (uint32_t *)(void *)scratch;
+	struct native_own o = { scratch, scratch, report, 5, 1, 0, 1, 0, 0 };
+	struct native_growth g = { scratch, words, words, report, 1, 1, 0, 0, 0 };
+	int err = native_copy(e, scratch, scratch, 0);
+
+	err = err ? err : native_own(e, &o);
+	return err ? err : native_grow(e, &g);
 }

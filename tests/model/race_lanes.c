@@ -7,56 +7,53 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NATIVE_STEPS 64u
-#define FORK_EVERY 4000
+#define MOVES 2        /* migrations between the runs of a lane */
+#define FORK_EVERY 100 /* runs */
+#define NATIVE_STEPS (4 * RUN)
+#define FORGET_EVERY 800 /* broken: a store that is forgotten */
 
-/* A random unit of the lane. */
-static size_t random_unit(struct racer *r, unsigned int *bytes)
+static unsigned int random_page(struct racer *r)
 {
-	unsigned int page = below(&r->d, r->d.m.pages), n;
-
-	page -= IS_WHOLE(page);
-	*bytes = unit_bytes(page);
-	n = (unsigned int)PAGE / *bytes / LANES;
-	return page * PAGE + (below(&r->d, n) * LANES + r->id) * *bytes;
+	return below(&r->d, BODY / 5) * 5 + below(&r->d, 3);
 }
 
-static void cpu_step(struct racer *r)
+static size_t random_unit(struct racer *r, unsigned int page)
 {
-	unsigned int n;
-	size_t offset = random_unit(r, &n);
-	volatile char *p = r->d.m.base + offset;
+	unsigned int bytes = unit_bytes(page), lanes = r->client->lanes;
+	unsigned int n = (unsigned int)PAGE / bytes / lanes;
+
+	return page * PAGE + (below(&r->d, n) * lanes + r->id) * bytes;
+}
+
+static void step(struct racer *r, enum way way, unsigned int page)
+{
+	unsigned int n = unit_bytes(page);
+	size_t offset = random_unit(r, page);
 	char *shadow = r->d.m.now + offset;
 	uint64_t value = drive_random(&r->d.random);
 
-	for (unsigned int k = 0; k < n; k++) {
-		char c = p[k];
-
-		if (c != shadow[k])
-			racer_wrong(r, "CPU", offset + k, "byte", (unsigned char)c,
-				    (unsigned char)shadow[k]);
-	}
-	if (n == 8) {
-		*(volatile uint64_t *)(volatile void *)p = value;
-		memcpy(shadow, &value, 8);
+	if (!load_by(r, way, offset, n))
 		return;
-	}
-	for (unsigned int k = 0; k < n; k++) {
-		shadow[k] = (char)(value >> (k % 57));
-		p[k] = shadow[k];
-	}
+	for (unsigned int k = 0; k < n; k++)
+		if (r->d.plain[k] != shadow[k])
+			racer_wrong(r, "lane", offset + k, "byte", (unsigned char)r->d.plain[k],
+				    (unsigned char)shadow[k]);
+	for (unsigned int k = 0; k < n; k++)
+		r->d.plain[k] = (char)(value >> (k % 57));
+	if ((broken("store") && value % FORGET_EVERY == 0) || store_by(r, way, offset, n))
+		memcpy(shadow, r->d.plain, n);
 }
 
 /* All of the lane's bytes; its owner is the one that forks, so they stand still. */
 static bool lane_is_right(const struct racer *r)
 {
-	for (unsigned int page = 0; page < r->d.m.pages; page++) {
+	for (unsigned int page = 0; page < BODY; page++) {
 		unsigned int n = unit_bytes(page);
 
-		if (IS_WHOLE(page))
+		if (!IS_LANES(page))
 			continue;
 		for (size_t at = page * PAGE + r->id * n; at + n <= (page + 1) * PAGE;
-		     at += LANES * n)
+		     at += r->client->lanes * n)
 			if (memcmp(r->d.m.base + at, r->d.m.now + at, n))
 				return false;
 	}
@@ -69,59 +66,54 @@ static void fork_step(struct racer *r)
 	int status = -1;
 
 	if (!pid) {
-		alarm(60);
+		alarm(300);
 		_exit(lane_is_right(r) ? 0 : 1);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
 		racer_wrong(r, "child", 0, "exit status", status, 0);
-	atomic_fetch_add(&r->race->count[RACE_FORKS], 1);
+	racer_did(r, RACE_FORKS, 1);
 }
 
-void *race_cpu_lane(void *racer)
+/* A lane is faster than what it is to meet: not before that has done something, but for a while. */
+static void wait_for_moves(struct racer *r, long *moves)
 {
-	struct racer *r = racer;
+	for (int i = 0; i < 200 && !is_over(r); i++) {
+		long now = atomic_load(&r->race->count[RACE_MIGRATIONS]);
 
-	for (long i = 0; i < r->race->steps; i++) {
-		cpu_step(r);
-		if (!r->id && i % FORK_EVERY == FORK_EVERY - 1)
-			fork_step(r);
+		if (now - *moves >= MOVES) {
+			*moves = now;
+			return;
+		}
+		usleep(100);
 	}
-	atomic_fetch_add(&r->race->count[RACE_LANE_OPS], r->race->steps);
-	return NULL;
 }
 
-static void device_step(struct racer *r)
+void *race_lane(void *racer)
 {
-	unsigned int n;
-	size_t offset = random_unit(r, &n);
-	int device = (int)(r->id % r->d.m.devices);
-	char *p = r->d.m.base + offset, *shadow = r->d.m.now + offset;
-	uint64_t value = drive_random(&r->d.random);
-	long got = hmm_device_read(r->d.h, device, p, r->d.plain, n);
-
-	if (got != (long)n)
-		racer_wrong(r, "hmm_device_read()", offset, "count", got, (long)n);
-	else if (memcmp(r->d.plain, shadow, n))
-		racer_wrong(r, "hmm_device_read()", offset, "first byte", *r->d.plain, *shadow);
-	for (unsigned int k = 0; k < n; k++)
-		r->d.plain[k] = (char)(value >> (k % 57));
-	got = hmm_device_write(r->d.h, device, p, r->d.plain, n);
-	if (got != (long)n)
-		racer_wrong(r, "hmm_device_write()", offset, "count", got, (long)n);
-	if (got > 0)
-		memcpy(shadow, r->d.plain, (size_t)got);
-}
-
-void *race_device_lane(void *racer)
-{
+	static const enum way ways[] = { BY_CPU, BY_DEVICE, BY_KERNEL, BY_CALL };
+	static const enum race_kind kinds[] = { RACE_CPU, RACE_DEVICE, RACE_NATIVE, RACE_CALLS };
 	struct racer *r = racer;
+	unsigned int nth = (r->id - r->client->first_lane) / 2;
+	long moves = 0;
 
-	for (long i = 0; i < r->race->steps; i++)
-		device_step(r);
-	atomic_fetch_add(&r->race->count[RACE_LANE_OPS], r->race->steps);
+	for (unsigned long i = 0; !is_over(r); i++) {
+		unsigned int page = random_page(r);
+
+		for (unsigned int k = 0; k < RUN; k++)
+			step(r, ways[nth], page);
+		racer_did(r, kinds[nth], RUN);
+		if (i % 8 == 0)
+			growth_step(r, ways[nth]);
+		if (i % 16 == 9 && r->client->lower >= 0)
+			sync_and_look(r, page);
+		if (r->id == r->client->first_lane && i % FORK_EVERY == FORK_EVERY - 1)
+			fork_step(r);
+		wait_for_moves(r, &moves);
+	}
 	return NULL;
 }
 
+/* Here the engine itself checks. */
 void *race_native_lane(void *racer)
 {
 	struct racer *r = racer;
@@ -129,25 +121,28 @@ void *race_native_lane(void *racer)
 	struct native_own o = { .range = r->d.m.base,
 				.shadow = r->d.m.now,
 				.report = report,
-				.pages = r->d.m.pages,
-				.lanes = LANES,
+				.pages = BODY,
+				.lanes = r->client->lanes,
 				.lane = r->id,
+				.run = RUN,
 				.steps = NATIVE_STEPS };
 
-	for (long i = 0; i < r->race->steps; i += NATIVE_STEPS) {
+	for (unsigned long i = 0; !is_over(r); i++) {
 		int err;
 
 		memset(report, 0, 4 * sizeof(*report));
 		o.seed = (uint32_t)drive_random(&r->d.random);
-		err = native_own(&r->d.native[r->id % r->d.m.devices], &o);
+		err = native_own(&r->client->d.native[r->id % r->d.m.devices], &o);
 		if (err) {
 			racer_wrong(r, "kernel", 0, "launch", err, 0);
 			break;
 		}
-		for (uint32_t k = 0; k < report[0]; k++)
+		if (report[0])
 			racer_wrong(r, "kernel", report[1] * PAGE + report[2], "a byte of its unit",
 				    report[3], -1);
-		atomic_fetch_add(&r->race->count[RACE_LANE_OPS], NATIVE_STEPS);
+		racer_did(r, RACE_NATIVE, NATIVE_STEPS);
+		if (i % 4 == 0)
+			growth_step(r, BY_KERNEL);
 	}
 	return NULL;
 }

@@ -15,9 +15,9 @@ static const char owner[] = "page owner";
 
 static unsigned int random_page(struct racer *r)
 {
-	unsigned int n = r->d.m.pages / (5 * PAGE_OWNERS);
+	unsigned int owners = r->client->page_owners;
 
-	return (below(&r->d, n) * PAGE_OWNERS + r->id) * 5 + 4;
+	return (below(&r->d, BODY / (5 * owners)) * owners + r->id) * 5 + 4;
 }
 
 static char *at(const struct racer *r, unsigned int page)
@@ -25,53 +25,27 @@ static char *at(const struct racer *r, unsigned int page)
 	return r->d.m.base + page * PAGE;
 }
 
-static void check(struct racer *r, unsigned int page, const char *who)
+static void load(struct racer *r, unsigned int page, enum way way)
 {
-	long bad = model_compare(&r->d.m, page * PAGE, r->d.plain, PAGE, true);
+	long bad = -1;
 
+	racer_note(r, owner, "load", page * PAGE, PAGE, way);
+	if (load_by(r, way, page * PAGE, PAGE))
+		bad = model_compare(&r->d.m, page * PAGE, r->d.plain, PAGE, true);
 	if (bad >= 0)
-		racer_wrong(r, who, (size_t)bad, "byte",
+		racer_wrong(r, owner, (size_t)bad, "byte",
 			    (unsigned char)r->d.plain[(size_t)bad % PAGE],
 			    model_byte(&r->d.m, (size_t)bad));
 }
 
-static void load(struct racer *r, unsigned int page)
-{
-	racer_note(r, owner, "cpu-load", page * PAGE, PAGE, 0);
-	memcpy(r->d.plain, at(r, page), PAGE);
-	check(r, page, "page owner");
-}
-
-static void device_load(struct racer *r, unsigned int page)
-{
-	int device = (int)below(&r->d, r->d.m.devices);
-	long got;
-
-	racer_note(r, owner, "device-load", page * PAGE, PAGE, device);
-	got = hmm_device_read(r->d.h, device, at(r, page), r->d.plain, PAGE);
-	if (got != (long)PAGE)
-		racer_wrong(r, "page owner's device", page * PAGE, "count", got, (long)PAGE);
-	else
-		check(r, page, "page owner's device");
-}
-
-static void store(struct racer *r, unsigned int page, bool by_device)
+static void store(struct racer *r, unsigned int page, enum way way)
 {
 	size_t from = below(&r->d, PAGE), n = 1 + below(&r->d, (unsigned int)(PAGE - from));
-	int device = (int)below(&r->d, r->d.m.devices);
-	long got = (long)n;
 
-	racer_note(r, owner, by_device ? "device-store" : "cpu-store", page * PAGE + from, n,
-		   device);
+	racer_note(r, owner, "store", page * PAGE + from, n, way);
 	memset(r->d.plain, (int)below(&r->d, 256), n);
-	if (by_device)
-		got = hmm_device_write(r->d.h, device, at(r, page) + from, r->d.plain, n);
-	else
-		memcpy(at(r, page) + from, r->d.plain, n);
-	if (got != (long)n)
-		racer_wrong(r, "page owner's device", page * PAGE + from, "count", got, (long)n);
-	if (got > 0)
-		model_store(&r->d.m, page * PAGE + from, r->d.plain, (size_t)got);
+	if (store_by(r, way, page * PAGE + from, n))
+		model_store(&r->d.m, page * PAGE + from, r->d.plain, n);
 }
 
 static void must(struct racer *r, unsigned int page, const char *what, bool done)
@@ -87,7 +61,7 @@ static void protect(struct racer *r, unsigned int page)
 	racer_note(r, owner, "mprotect", page * PAGE, PAGE, prot);
 	must(r, page, "mprotect()", !mprotect(at(r, page), PAGE, prot));
 	if (prot == PROT_READ)
-		below(&r->d, 2) ? load(r, page) : device_load(r, page);
+		load(r, page, random_way(r));
 	else
 		sched_yield();
 	must(r, page, "mprotect() back", !mprotect(at(r, page), PAGE, READ_WRITE));
@@ -100,8 +74,8 @@ static void lock(struct racer *r, unsigned int page)
 		return;
 	racer_note(r, owner, "mlock", page * PAGE, PAGE, 0);
 	if (!syscall(SYS_mlock, at(r, page), PAGE)) {
-		store(r, page, below(&r->d, 2));
-		below(&r->d, 2) ? load(r, page) : device_load(r, page);
+		store(r, page, random_way(r));
+		load(r, page, random_way(r));
 	}
 	must(r, page, "munlock()", !syscall(SYS_munlock, at(r, page), PAGE));
 }
@@ -141,7 +115,7 @@ static void move(struct racer *r, unsigned int page)
 static void give_up(struct racer *r, unsigned int page, bool lazily)
 {
 	if (lazily) {
-		load(r, page); /* what an earlier one did is known */
+		load(r, page, BY_CPU); /* what an earlier one did is known */
 		racer_note(r, owner, "free", page * PAGE, PAGE, 0);
 		must(r, page, "MADV_FREE", !madvise(at(r, page), PAGE, MADV_FREE));
 		model_free(&r->d.m, page, 1);
@@ -176,24 +150,25 @@ static void step(struct racer *r)
 {
 	unsigned int page = random_page(r), what = below(&r->d, 16);
 
-	if (what < 4)
-		store(r, page, false);
-	else if (what < 7)
-		store(r, page, true);
-	else if (what < 9)
-		load(r, page);
+	if (what < 7)
+		store(r, page, random_way(r));
 	else if (what < 11)
-		device_load(r, page);
-	else
+		load(r, page, random_way(r));
+	else if (r->client->file < 0)
 		change(r, page);
+	else if (what < 12 && on_driver())
+		protect(r, page);
+	else
+		change_file_page(r, page);
 }
 
 void *race_page_owner(void *racer)
 {
 	struct racer *r = racer;
 
-	for (long i = 0; i < r->race->steps; i++)
+	while (!is_over(r)) {
 		step(r);
-	atomic_fetch_add(&r->race->count[RACE_OWNER_OPS], r->race->steps);
+		racer_did(r, RACE_OWNERS, 1);
+	}
 	return NULL;
 }

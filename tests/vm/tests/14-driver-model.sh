@@ -1,13 +1,61 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Random operations against the model of the page states, on the driver.
-# limit: 120
+# Random operations against the model of the page states, on the driver: one by one, and 10^5 that
+# race (10^4 where all is slow), of anonymous memory and of a file, of one client and of two, under
+# want of memory.
+# limit: 200
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"
 load_driver devices=2 mib=8
 export POCL_CACHE_DIR=/tmp/pocl
-count=$((3000 * HMM_TEST_SCALE))
-[ "$HMM_VARIANT" = plain ] || count=$((800 * HMM_TEST_SCALE))
-"$HMM_BUILD/bin/model" --backend drm --mode sequential --seed 1 --count $count
-"$HMM_BUILD/bin/model" --backend drm --mode racing --seed 1 --count $((3 * count))
+rounds=$((HMM_TEST_SCALE < 5 ? HMM_TEST_SCALE : 5))
+sequential=3000 racing=$((100000 * HMM_TEST_SCALE / (4 * rounds)))
+[ "$HMM_VARIANT" = plain ] || sequential=800 racing=$((racing / 10))
+"$HMM_BUILD/bin/model" --backend drm --mode sequential --seed 1 --count $((sequential * rounds))
+
+# What a group has too much of needs a place.
+truncate -s 128M /tmp/swap
+mkswap -q /tmp/swap >/dev/null
+swap=$(losetup -f --show /tmp/swap)
+swapon "$swap"
+grep -q ' /sys/fs/cgroup ' /proc/mounts || mount -t cgroup2 cgroup /sys/fs/cgroup
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+group=/sys/fs/cgroup/model
+mkdir $group
+mkdir -p /mnt/tmpfs /mnt/ext4 /mnt/hmmfs
+mount -t tmpfs lower /mnt/tmpfs
+truncate -s 64M /tmp/image
+mkfs.ext4 -qF /tmp/image
+mount -o loop /tmp/image /mnt/ext4
+
+race() {
+	(
+		echo $BASHPID >$group/cgroup.procs
+		exec "$HMM_BUILD/bin/model" --backend drm --mode racing --cgroup $group "$@"
+	)
+}
+
+race_on() {
+	local lower=$1
+	shift
+	mount -t hmmfs "$lower" /mnt/hmmfs
+	race --file /mnt/hmmfs/model --lower "$lower/model" "$@"
+	umount /mnt/hmmfs
+}
+
+for ((seed = 1; seed <= rounds; seed++)); do
+	for clients in 1 2; do
+		run=(--seed $seed --clients $clients --count $racing)
+		echo "-- anonymous memory, $clients clients"
+		race "${run[@]}"
+		lower=/mnt/tmpfs
+		[ $(((seed + clients) % 2)) = 0 ] || lower=/mnt/ext4
+		echo "-- a file over $lower, $clients clients"
+		race_on $lower "${run[@]}"
+	done
+done
+
+swapoff "$swap"
+losetup -d "$swap"
+rmdir $group

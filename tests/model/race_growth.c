@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Bytes that one lane counts up and all others look at, also those of another client: what they
+ * see is not older than what was published before they looked.
+ */
+#include "model/racing.h"
+
+#define STALE_EVERY 64 /* broken: a count that is published, but not stored */
+
+static void count_up(struct racer *r, enum way way)
+{
+	unsigned int page = below(&r->d, COUNTED), i = page * MAX_LANES + r->id;
+	struct growth *g = r->client->growth;
+	uint64_t value = atomic_load(&g->published[i]) + 1;
+
+	r->d.plain[0] = (char)value;
+	atomic_store(&g->announced[i], value);
+	if (!broken("stale") || value % STALE_EVERY)
+		store_by(r, way, COUNTED_PAGE(page) * PAGE + COUNTER(r->id), 1);
+	atomic_store(&g->published[i], value);
+}
+
+/* A byte is compared by its distance from what was published: 255 steps are told apart. */
+static void look(struct racer *r, enum way way)
+{
+	unsigned int page = below(&r->d, COUNTED), lane = below(&r->d, r->client->lanes);
+	struct growth *g = r->client->growth;
+	unsigned int i = page * MAX_LANES + lane;
+	size_t offset = COUNTED_PAGE(page) * PAGE + COUNTER(lane);
+	uint64_t before = atomic_load(&g->published[i]), after;
+	unsigned char seen;
+
+	if (!load_by(r, way, offset, 1))
+		return;
+	seen = (unsigned char)r->d.plain[0];
+	after = atomic_load(&g->announced[i]);
+	if (after - before < 255 && (unsigned char)(seen - before) > after - before)
+		racer_wrong(r, "counter", offset, "at a time not before its value", seen,
+			    (unsigned char)before);
+}
+
+static void by_kernel(struct racer *r)
+{
+	uint32_t *report = (uint32_t *)(void *)r->d.plain;
+	struct native_growth n = { .range = r->d.m.base,
+				   .announced = (uint64_t *)r->client->growth->announced,
+				   .published = (uint64_t *)r->client->growth->published,
+				   .report = report,
+				   .pages = COUNTED,
+				   .lanes = r->client->lanes,
+				   .lane = r->id,
+				   .seed = (uint32_t)drive_random(&r->d.random),
+				   .steps = RUN };
+	int err;
+
+	memset(report, 0, 4 * sizeof(*report));
+	err = native_grow(&r->client->d.native[r->id % r->d.m.devices], &n);
+	if (err)
+		racer_wrong(r, "kernel", 0, "launch", err, 0);
+	else if (report[0])
+		racer_wrong(r, "kernel's counter",
+			    COUNTED_PAGE(report[1]) * PAGE + COUNTER(report[2]), "after its value",
+			    report[3] & 255, report[3] >> 8);
+	racer_did(r, RACE_COUNTERS, 2 * RUN);
+}
+
+void growth_step(struct racer *r, enum way way)
+{
+	if (way == BY_KERNEL) {
+		by_kernel(r);
+		return;
+	}
+	for (unsigned int i = 0; i < RUN / 4; i++) {
+		count_up(r, way);
+		look(r, way);
+	}
+	racer_did(r, RACE_COUNTERS, RUN / 2);
+}
