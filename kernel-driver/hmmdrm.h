@@ -209,6 +209,7 @@ extern const int hmmdrm_nr_ioctls;
 #define HMMDRM_SKIP_COLLECT 8u
 #define HMMDRM_SKIP_SEQUENCE 16u
 #define HMMDRM_SKIP_UNMAP 32u
+#define HMMDRM_SKIP_HOLE 64u
 #ifdef HMMDRM_SELFTEST
 extern unsigned int hmmdrm_skip_fence;
 #else

@@ -64,6 +64,8 @@ static ssize_t write_iter(struct kiocb *iocb, struct iov_iter *from)
 
 		if (!err)
 			err = file_update_time(file);
+		if (!err && iocb->ki_pos > i_size_read(inode))
+			err = hmmfs_zero_tail(inode);
 		n = err ? err : generic_perform_write(iocb, from);
 	}
 	inode_unlock(inode);
@@ -77,9 +79,14 @@ static int mmap(struct file *file, struct vm_area_struct *vma)
 
 static int fsync(struct file *file, loff_t start, loff_t end, int datasync)
 {
-	struct file *lower = hmmfs_lower_file(file_inode(file));
-	int err = file_write_and_wait_range(file, start, end), err2;
+	struct inode *inode = file_inode(file);
+	struct file *lower = hmmfs_lower_file(inode);
+	int err, err2;
 
+	/* While the file is cut, or gets a hole, writeback leaves pages out. */
+	inode_lock_shared(inode);
+	err = file_write_and_wait_range(file, start, end);
+	inode_unlock_shared(inode);
 	if (IS_ERR(lower))
 		return err ? err : PTR_ERR(lower);
 	err2 = vfs_fsync_range(lower, start, end, datasync);
@@ -93,6 +100,7 @@ const struct file_operations hmmfs_file_fops = {
 	.write_iter = write_iter,
 	.mmap = mmap,
 	.fsync = fsync,
+	.fallocate = hmmfs_fallocate,
 	.splice_read = filemap_splice_read,
 	.splice_write = iter_file_splice_write,
 };

@@ -4,12 +4,10 @@
  * devices. A frame in the page cache is never uptodate, has PG_private, and no entry in any
  * client's page table: generic code asks ->read_folio for it, and there it comes home.
  *
- * Locks, outermost first:
- *   inode lock
- *   [the lower mount's mnt_want_write(), the lower inode's or folder's lock: of names and
- * attributes] [mmap_lock]	a lower file's O_DIRECT takes it under its inode's lock mapping's
- * invalidate_lock (shared and by trylock to go to a device) folio lock hmmfs_inode.lower_lock, the
- * lower filesystem's to read and to write the file
+ * Locks, outermost first: the inode's; write access to the lower mount; the lower inode's or
+ * folder's; mmap_lock (a lower file's O_DIRECT takes it under its inode's lock); the mapping's
+ * invalidate_lock (shared and by trylock to go to a device); the folio's; hmmfs_inode.lower_lock;
+ * what the lower filesystem takes to read and to write the file.
  */
 #ifndef HMMFS_H
 #define HMMFS_H
@@ -31,6 +29,8 @@ struct hmmfs_inode {
 	struct file *lower_file;     /* of a regular file, opened once; locking: lower_lock */
 	struct mutex lower_lock;
 	bool resizing; /* no page leaves for a device; set under invalidate_lock */
+	/* Pages that are not written back while the lower file gets a hole there. Set as resizing. */
+	pgoff_t hole_first, hole_end;
 };
 
 static inline struct hmmfs_inode *hmmfs_i(const struct inode *inode)
@@ -61,9 +61,18 @@ struct inode *hmmfs_iget(struct super_block *sb, struct dentry *lower);
 int hmmfs_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr);
 int hmmfs_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat, u32 mask,
 		  unsigned int flags);
+/*
+ * The page that @end lies in comes home, for the CPU to zero what is beyond, and none leaves until
+ * hmmfs_end_resize(), which is to follow also after an error. Locking: the inode's.
+ */
+int hmmfs_begin_resize(struct inode *inode, loff_t end);
+void hmmfs_end_resize(struct inode *inode);
+/* What was stored behind the end is no part of the file that grows now. Locking: the inode's. */
+int hmmfs_zero_tail(struct inode *inode);
 extern const struct inode_operations hmmfs_dir_iops, hmmfs_file_iops;
 extern const struct file_operations hmmfs_dir_fops, hmmfs_file_fops;
 struct file *hmmfs_lower_file(struct inode *inode);
+long hmmfs_fallocate(struct file *file, int mode, loff_t offset, loff_t len);
 
 /* aops.c, writeback.c */
 extern const struct address_space_operations hmmfs_aops;

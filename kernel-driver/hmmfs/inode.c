@@ -3,6 +3,7 @@
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/fs_stack.h>
+#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
@@ -100,16 +101,42 @@ static void restore_size(struct inode *inode, loff_t old, loff_t size)
 }
 
 /*
- * The page that @end lies in comes home, for the CPU to zero what is beyond, and none leaves until
- * the size is what it will be. The lower inode's lock is taken meanwhile, so it is a flag that says
- * so, not invalidate_lock: who stores to the lower file may fault on our page under that lock.
+ * The lower inode's lock is taken meanwhile, so it is a flag that says so, not invalidate_lock: who
+ * stores to the lower file may fault on our page under that lock.
  */
-static int begin_resize(struct address_space *mapping, loff_t end)
+int hmmfs_begin_resize(struct inode *inode, loff_t end)
 {
+	struct address_space *mapping = inode->i_mapping;
+
 	filemap_invalidate_lock(mapping);
-	hmmfs_i(mapping->host)->resizing = true;
+	hmmfs_i(inode)->resizing = true;
 	filemap_invalidate_unlock(mapping);
 	return end & ~PAGE_MASK ? hmmfs_to_system(mapping, end >> PAGE_SHIFT, 1) : 0;
+}
+
+void hmmfs_end_resize(struct inode *inode)
+{
+	WRITE_ONCE(hmmfs_i(inode)->resizing, false);
+}
+
+int hmmfs_zero_tail(struct inode *inode)
+{
+	loff_t end = i_size_read(inode);
+	struct folio *folio;
+	int err;
+
+	if (!(end & ~PAGE_MASK))
+		return 0;
+	err = hmmfs_begin_resize(inode, end);
+	folio = err ? NULL : filemap_lock_folio(inode->i_mapping, end >> PAGE_SHIFT);
+	if (!IS_ERR_OR_NULL(folio)) {
+		if (folio_test_uptodate(folio))
+			folio_zero_segment(folio, end & ~PAGE_MASK, PAGE_SIZE);
+		folio_unlock(folio);
+		folio_put(folio);
+	}
+	hmmfs_end_resize(inode);
+	return err;
 }
 
 /*
@@ -139,8 +166,9 @@ static int shrink(struct dentry *dentry, struct iattr *attr, loff_t old)
 static int extend(struct dentry *dentry, struct iattr *attr, loff_t old)
 {
 	struct inode *inode = d_inode(dentry);
-	int err = lower_setattr(dentry, attr);
+	int err = hmmfs_zero_tail(inode);
 
+	err = err ? err : lower_setattr(dentry, attr);
 	if (err)
 		return err;
 	i_size_write(inode, attr->ia_size);
@@ -153,13 +181,13 @@ static int set_size(struct dentry *dentry, struct iattr *attr)
 {
 	struct inode *inode = d_inode(dentry);
 	loff_t old = i_size_read(inode);
-	int err = begin_resize(inode->i_mapping, min(old, attr->ia_size));
+	int err;
 
-	if (!err && attr->ia_size < old)
-		err = shrink(dentry, attr, old);
-	else if (!err)
-		err = extend(dentry, attr, old);
-	WRITE_ONCE(hmmfs_i(inode)->resizing, false);
+	if (attr->ia_size >= old)
+		return extend(dentry, attr, old);
+	err = hmmfs_begin_resize(inode, attr->ia_size);
+	err = err ? err : shrink(dentry, attr, old);
+	hmmfs_end_resize(inode);
 	return err;
 }
 

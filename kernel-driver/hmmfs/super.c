@@ -27,6 +27,7 @@ static struct inode *new_inode_of(struct super_block *sb)
 	hi->lower_dentry = NULL;
 	hi->lower_file = NULL;
 	hi->resizing = false;
+	hi->hole_first = hi->hole_end = 0;
 	return &hi->vfs;
 }
 

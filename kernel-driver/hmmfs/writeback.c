@@ -115,6 +115,18 @@ static int write_page(struct address_space *mapping, struct folio *folio)
 	return err;
 }
 
+/*
+ * What is beyond the end is being cut off, or the lower file is getting a hole there. Should that
+ * fail, it must be dirty still.
+ */
+static bool wanted_below(struct inode *inode, struct folio *folio)
+{
+	const struct hmmfs_inode *hi = hmmfs_i(inode);
+
+	return folio_pos(folio) < i_size_read(inode) && (folio->index < READ_ONCE(hi->hole_first) ||
+							 folio->index >= READ_ONCE(hi->hole_end));
+}
+
 /* One that has come home while we waited for it is dirty still. */
 static int write_one(struct address_space *mapping, struct folio *folio,
 		     struct writeback_control *wbc)
@@ -127,9 +139,8 @@ static int write_one(struct address_space *mapping, struct folio *folio,
 		return 0;
 	if (folio_test_writeback(folio) && wbc->sync_mode != WB_SYNC_NONE)
 		folio_wait_writeback(folio);
-	/* What is beyond the end is being cut off; should that fail, it must be dirty still. */
 	if (!folio_test_dirty(folio) || folio_test_writeback(folio) ||
-	    folio_pos(folio) >= i_size_read(mapping->host)) {
+	    !wanted_below(mapping->host, folio)) {
 		folio_unlock(folio);
 	} else {
 		wbc->nr_to_write--;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * What two fences of hmmfs prevent, looked for where it shows every time.
+ * What fences of hmmfs prevent, looked for where it shows every time.
  *
  *   fence uptodate FILE SECONDS	a page is read while it goes to a device and comes home
  *   fence unmap FILE	a page that the CPU has mapped goes to a device
+ *   fence hole FILE SECONDS	pages are written back while their file gets a hole
  */
 #include "engine.h"
 
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 #define READERS 2
+#define HOLE_PAGES 64
 #define WORD 0x0123456789abcdefull
 
 static int file;
@@ -71,6 +74,38 @@ static int unmap(void)
 	return entry >> 62 != 0;
 }
 
+static void *flush(void *unused)
+{
+	while (!stop)
+		sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
+	return unused;
+}
+
+/* Whoever is late in writing would fill the hole again with what was there. */
+static int hole(int seconds)
+{
+	static char data[HOLE_PAGES * PAGE], there[HOLE_PAGES * PAGE], none[HOLE_PAGES * PAGE];
+	time_t end = time(NULL) + seconds;
+	pthread_t t;
+
+	memset(data, 1, sizeof(data));
+	pthread_create(&t, NULL, flush, NULL);
+	while (!wrong && time(NULL) < end) {
+		bool failed = pwrite(file, data, sizeof(data), 0) != (ssize_t)sizeof(data) ||
+			      fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+					sizeof(data)) ||
+			      fsync(file) || posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED) ||
+			      pread(file, there, sizeof(there), 0) != (ssize_t)sizeof(there);
+
+		moves++;
+		wrong += failed || memcmp(there, none, sizeof(there)) != 0;
+	}
+	stop = 1;
+	pthread_join(t, NULL);
+	printf("%lu holes, %lu wrong\n", (unsigned long)moves, (unsigned long)wrong);
+	return wrong || !moves;
+}
+
 int main(int argc, char **argv)
 {
 	const uint64_t word = WORD;
@@ -83,5 +118,7 @@ int main(int argc, char **argv)
 	base = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (base == MAP_FAILED || *(volatile uint64_t *)base != WORD)
 		return 2;
+	if (strcmp(argv[1], "hole") == 0)
+		return hole(argc > 3 ? atoi(argv[3]) : 2);
 	return strcmp(argv[1], "unmap") == 0 ? unmap() : uptodate(argc > 3 ? atoi(argv[3]) : 2);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Pages of files on a device: file MOUNT LOWER, where hmmfs at MOUNT stands on LOWER. */
-#include "engine.h"
+#include "file.h"
 
 #include <CUnit/Basic.h>
 #include <errno.h>
@@ -13,9 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *upper, *lower;
+const char *upper, *lower;
 
-static const char *path(const char *folder, const char *name)
+const char *path(const char *folder, const char *name)
 {
 	static char room[4][256];
 	static unsigned int n;
@@ -25,8 +25,7 @@ static const char *path(const char *folder, const char *name)
 	return p;
 }
 
-/* A file of @pages, each byte of a page its number plus one. */
-static int make_file(const char *name, size_t pages)
+int make_file(const char *name, size_t pages)
 {
 	int fd = open(path(upper, name), O_RDWR | O_CREAT | O_TRUNC, 0644);
 	char page[PAGE];
@@ -39,13 +38,12 @@ static int make_file(const char *name, size_t pages)
 	return fd;
 }
 
-static char *map_file(int fd, size_t pages)
+char *map_file(int fd, size_t pages)
 {
 	return mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 }
 
-/* One byte of the lower file, past its page cache's mapping of ours. */
-static int lower_byte(const char *name, off_t at)
+int lower_byte(const char *name, off_t at)
 {
 	int fd = open(path(lower, name), O_RDONLY);
 	unsigned char c;
@@ -55,58 +53,12 @@ static int lower_byte(const char *name, off_t at)
 	return n == 1 ? c : -1;
 }
 
-static void drop_caches(void)
+void drop_caches(void)
 {
 	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
 
 	CU_ASSERT_EQUAL(write(fd, "3", 1), 1);
 	close(fd);
-}
-
-static void names(void)
-{
-	struct stat st;
-	int fd = make_file("name", 1);
-
-	CU_ASSERT(fd >= 0);
-	CU_ASSERT_EQUAL(fsync(fd), 0);
-	close(fd);
-	CU_ASSERT_EQUAL(lower_byte("name", 0), 1);
-	CU_ASSERT_EQUAL(mkdir(path(upper, "folder"), 0755), 0);
-	CU_ASSERT_EQUAL(rename(path(upper, "name"), path(upper, "folder/new")), 0);
-	CU_ASSERT(stat(path(lower, "folder/new"), &st) == 0 && st.st_size == (off_t)PAGE);
-	CU_ASSERT(stat(path(upper, "folder/new"), &st) == 0 && st.st_size == (off_t)PAGE);
-	CU_ASSERT(rmdir(path(upper, "folder")) == -1 && errno == ENOTEMPTY);
-	CU_ASSERT_EQUAL(chmod(path(upper, "folder/new"), 0600), 0);
-	CU_ASSERT(stat(path(lower, "folder/new"), &st) == 0 && (st.st_mode & 0777) == 0600);
-	CU_ASSERT_EQUAL(unlink(path(upper, "folder/new")), 0);
-	CU_ASSERT(stat(path(lower, "folder/new"), &st) == -1 && errno == ENOENT);
-	CU_ASSERT_EQUAL(rmdir(path(upper, "folder")), 0);
-}
-
-/* What changes the lower folder is not seen, and does no more harm than an error. */
-static void names_below(void)
-{
-	struct stat st;
-
-	close(make_file("a", 1));
-	close(make_file("b", 1));
-	CU_ASSERT_EQUAL(
-		renameat2(AT_FDCWD, path(upper, "a"), AT_FDCWD, path(upper, "b"), RENAME_NOREPLACE),
-		-1);
-	CU_ASSERT_EQUAL(errno, EEXIST);
-	CU_ASSERT_EQUAL(rename(path(upper, "a"), path(upper, "b")), 0);
-	CU_ASSERT(stat(path(lower, "a"), &st) == -1 && errno == ENOENT);
-	CU_ASSERT_EQUAL(unlink(path(lower, "b")), 0);
-	CU_ASSERT(rename(path(upper, "b"), path(upper, "c")) == -1 && errno == ENOENT);
-	CU_ASSERT(unlink(path(upper, "b")) == -1 && errno == ENOENT);
-	CU_ASSERT(stat(path(upper, "d"), &st) == -1 && errno == ENOENT);
-	CU_ASSERT_EQUAL(mkdir(path(lower, "d"), 0755), 0);
-	CU_ASSERT(mkdir(path(upper, "d"), 0755) == -1 && errno == EEXIST);
-	CU_ASSERT_EQUAL(mkdir(path(upper, "e"), 0755), 0);
-	CU_ASSERT_EQUAL(rmdir(path(lower, "e")), 0);
-	CU_ASSERT(rmdir(path(upper, "e")) == -1 && errno == ENOENT);
-	CU_ASSERT_EQUAL(rmdir(path(lower, "d")), 0);
 }
 
 static void life(void)
@@ -303,14 +255,14 @@ int main(int argc, char **argv)
 	if (client_open() || CU_initialize_registry())
 		return 1;
 	s = CU_add_suite("pages of files", NULL, NULL);
-	CU_add_test(s, "names", names);
-	CU_add_test(s, "names that change underneath", names_below);
 	CU_add_test(s, "one page's life", life);
 	CU_add_test(s, "truncate", truncation);
 	CU_add_test(s, "dirty, and mapped by nobody", unmapped);
 	CU_add_test(s, "two clients, one frame", shared);
 	CU_add_test(s, "frames at second hand", second_hand);
 	CU_add_test(s, "larger than the device", eviction);
+	file_names();
+	file_holes();
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();

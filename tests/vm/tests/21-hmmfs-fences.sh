@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # A test fails when a fence is left out: 1, write-protect on the device before the dirty state is
 # taken; 2, revocation before a page comes home; 4, a page is not uptodate before a frame has its
-# slot; 32, the CPU's entries go under the folio's lock. The first shows where nobody but one engine
+# slot; 32, the CPU's entries go under the folio's lock;
+# 64, nothing is written back where the lower file is getting a hole. The first shows where nobody but one engine
 # stores, so that nothing else makes the page dirty again.
 # limit: 150
 set -euo pipefail
@@ -26,19 +27,22 @@ end() {
 file=/mnt/hmmfs/counts
 race=("$HMM_BUILD/bin/driver_race" $((2 * HMM_TEST_SCALE)) 2 "$file" /mnt/tmpfs/counts)
 uptodate=("$HMM_BUILD/bin/driver_fence" uptodate "$file" $((5 * HMM_TEST_SCALE)))
+hole=("$HMM_BUILD/bin/driver_fence" hole "$file" $((3 * HMM_TEST_SCALE)))
 unmap=("$HMM_BUILD/bin/driver_fence" unmap "$file")
 
 # With all of them: of the race 20-hmmfs sees that.
 begin 0
 "${uptodate[@]}"
 "${unmap[@]}"
+"${hole[@]}"
 end
-for fence in 1 2 4 32; do
+for fence in 1 2 4 32 64; do
 	case $fence in
 	1) run=("${race[@]}" 1) ;;
 	2) run=("${race[@]}") ;;
 	4) run=("${uptodate[@]}") ;;
 	32) run=("${unmap[@]}") ;;
+	64) run=("${hole[@]}") ;;
 	esac
 	# What it leaves behind hangs newer kernels.
 	if [ $fence = 32 ] && ! uname -r | grep -q '^6[.]12[.]'; then
