@@ -51,12 +51,6 @@ static int check_vma(const struct vm_area_struct *vma, bool write)
 	return vma->vm_flags & (VM_IO | VM_PFNMAP) ? -EFAULT : 0;
 }
 
-static bool is_hmmfs(const struct vm_area_struct *vma)
-{
-	return vma->vm_file && (vma->vm_flags & VM_SHARED) &&
-	       hmmfs_mapping(vma->vm_file->f_mapping);
-}
-
 /* A page of a file, and what follows it. Locking: lets go of the client's mmap_lock. */
 static int file_in(struct look *l, struct vm_area_struct *vma)
 {
@@ -121,7 +115,7 @@ static int migrate_in(struct look *l)
 	lock_client(mm);
 	vma = vma_lookup(mm, l->addr);
 	err = check_vma(vma, l->write);
-	if (!err && is_hmmfs(vma))
+	if (!err && hmmfs_maps(vma))
 		return file_in(l, vma);
 	l->movable = !err && !hmmdrm_can_migrate(vma);
 	/* A private page of a file becomes one of its own when it is stored to, and alone. */
@@ -315,7 +309,7 @@ static int look_now(struct look *l, bool may_fault)
 	lock_client(client->mm);
 	vma = vma_lookup(client->mm, l->addr);
 	err = check_vma(vma, l->write);
-	if (!err && is_hmmfs(vma)) {
+	if (!err && hmmfs_maps(vma)) {
 		err = look_up_file(l, vma);
 	} else if (!err && hmmdrm_remote_is_taken(client, l->addr, &l->pfn)) {
 		/*

@@ -96,12 +96,6 @@ static int widen(u64 addr, u64 length, unsigned long *start, unsigned long *end)
 	return 0;
 }
 
-static bool is_hmmfs(const struct vm_area_struct *vma)
-{
-	return vma->vm_file && (vma->vm_flags & VM_SHARED) &&
-	       hmmfs_mapping(vma->vm_file->f_mapping);
-}
-
 /* Pages of a file. Locking: lets go of mmap_lock meanwhile, for they may have to be read. */
 static int migrate_file(struct mm_struct *mm, struct vm_area_struct *vma, struct hmmdrm_device *hd,
 			unsigned long start, unsigned long stop)
@@ -134,11 +128,11 @@ static int migrate_range(struct mm_struct *mm, struct hmmdrm_device *hd, unsigne
 		mmap_read_lock(mm);
 		vma = vma_lookup(mm, start);
 		err = vma ? 0 : -EFAULT;
-		if (!err && hd && !is_hmmfs(vma))
+		if (!err && hd && !hmmfs_maps(vma))
 			err = hmmdrm_can_migrate(vma);
 		if (!err) {
 			stop = min3(end, vma->vm_end, start + (SNAPSHOT << PAGE_SHIFT));
-			if (is_hmmfs(vma))
+			if (hmmfs_maps(vma))
 				err = migrate_file(mm, vma, hd, start, stop);
 			else if (hd)
 				err = hmmdrm_to_device(hd, vma, start, stop, HMMDRM_ALL_HOLES);
@@ -183,10 +177,10 @@ static void add_mappings(struct mm_struct *mm, unsigned long start, unsigned lon
 			vma = vma_lookup(mm, addr);
 		if (vma && !(vma->vm_flags & (VM_READ | VM_IO | VM_PFNMAP)))
 			__set_bit(i, s->no_access);
-		if (!vma || !(vma->vm_flags & VM_SHARED))
+		if (!vma || !(vma->vm_flags & VM_MAYSHARE))
 			continue;
 		__set_bit(i, s->shared);
-		if (is_hmmfs(vma))
+		if (hmmfs_maps(vma))
 			add_file_page(vma->vm_file->f_mapping, linear_page_index(vma, addr), s, i);
 	}
 }

@@ -173,7 +173,8 @@ const struct address_space_operations hmmfs_aops = {
 	.error_remove_folio = error_remove_folio,
 };
 
-bool hmmfs_mapping(const struct address_space *mapping)
+bool hmmfs_maps(const struct vm_area_struct *vma)
 {
-	return mapping->a_ops == &hmmfs_aops;
+	return vma->vm_file && (vma->vm_flags & VM_MAYSHARE) &&
+	       vma->vm_file->f_mapping->a_ops == &hmmfs_aops;
 }

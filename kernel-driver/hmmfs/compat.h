@@ -41,17 +41,16 @@ static inline void hmmfs_set_dentry_ops(struct super_block *sb, const struct den
 }
 #endif
 
-/* ->drop_inode: none is kept for which there is no user. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
-#define hmmfs_drop_inode generic_delete_inode
-#else
-#define hmmfs_drop_inode inode_just_drop
-#endif
-
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
 static inline bool hmmfs_inode_is_new(struct inode *inode)
 {
 	return inode->i_state & I_NEW;
+}
+
+/* Locking: inode->i_lock. */
+static inline bool hmmfs_inode_is_dirty(struct inode *inode)
+{
+	return inode->i_state & I_DIRTY_ALL;
 }
 
 static inline struct folio *hmmfs_alloc_folio(gfp_t gfp)
@@ -62,6 +61,11 @@ static inline struct folio *hmmfs_alloc_folio(gfp_t gfp)
 static inline bool hmmfs_inode_is_new(struct inode *inode)
 {
 	return inode_state_read_once(inode) & I_NEW;
+}
+
+static inline bool hmmfs_inode_is_dirty(struct inode *inode)
+{
+	return inode_state_read(inode) & I_DIRTY_ALL;
 }
 
 static inline struct folio *hmmfs_alloc_folio(gfp_t gfp)
@@ -144,6 +148,18 @@ static inline int hmmfs_lower_rmdir(struct mnt_idmap *idmap, struct dentry *chil
 {
 	return vfs_rmdir(idmap, d_inode(child->d_parent), child);
 }
+
+static inline int hmmfs_lower_symlink(struct mnt_idmap *idmap, struct dentry *child,
+				      const char *target)
+{
+	return vfs_symlink(idmap, d_inode(child->d_parent), child, target);
+}
+
+static inline int hmmfs_lower_mknod(struct mnt_idmap *idmap, struct dentry *child, umode_t mode,
+				    dev_t device)
+{
+	return vfs_mknod(idmap, d_inode(child->d_parent), child, mode, device);
+}
 #else
 static inline struct dentry *hmmfs_start_name(struct mnt_idmap *idmap, struct dentry *parent,
 					      const struct qstr *name, bool make)
@@ -171,6 +187,18 @@ static inline struct dentry *hmmfs_lower_create(struct mnt_idmap *idmap, struct 
 static inline int hmmfs_lower_rmdir(struct mnt_idmap *idmap, struct dentry *child)
 {
 	return vfs_rmdir(idmap, d_inode(child->d_parent), child, NULL);
+}
+
+static inline int hmmfs_lower_symlink(struct mnt_idmap *idmap, struct dentry *child,
+				      const char *target)
+{
+	return vfs_symlink(idmap, d_inode(child->d_parent), child, target, NULL);
+}
+
+static inline int hmmfs_lower_mknod(struct mnt_idmap *idmap, struct dentry *child, umode_t mode,
+				    dev_t device)
+{
+	return vfs_mknod(idmap, d_inode(child->d_parent), child, mode, device, NULL);
 }
 #endif
 

@@ -82,7 +82,37 @@ static int made(struct inode *dir, struct dentry *dentry, struct dentry *lower)
 	return 0;
 }
 
-static int make(struct inode *dir, struct dentry *dentry, umode_t mode)
+/* What is to be made. */
+struct what {
+	umode_t mode;
+	dev_t device;
+	const char *target;         /* of a symbolic link */
+	const struct dentry *other; /* another name of it, or NULL */
+};
+
+/* As hmmfs_lower_create(). Locking: the lower folder's, which is let go of after an error. */
+static struct dentry *make_lower(struct mnt_idmap *idmap, struct dentry *lower,
+				 const struct what *what)
+{
+	int err;
+
+	if (what->other)
+		err = vfs_link(hmmfs_lower_dentry(what->other), idmap, d_inode(lower->d_parent),
+			       lower, NULL);
+	else if (S_ISDIR(what->mode))
+		return hmmfs_lower_mkdir(idmap, lower, what->mode);
+	else if (S_ISREG(what->mode))
+		return hmmfs_lower_create(idmap, lower, what->mode);
+	else if (S_ISLNK(what->mode))
+		err = hmmfs_lower_symlink(idmap, lower, what->target);
+	else
+		err = hmmfs_lower_mknod(idmap, lower, what->mode, what->device);
+	if (err)
+		hmmfs_end_name(lower);
+	return err ? ERR_PTR(err) : lower;
+}
+
+static int make(struct inode *dir, struct dentry *dentry, const struct what *what)
 {
 	struct mnt_idmap *idmap = lower_idmap(dentry);
 	const struct cred *old;
@@ -93,10 +123,8 @@ static int make(struct inode *dir, struct dentry *dentry, umode_t mode)
 		return err;
 	lower = hmmfs_start_name(idmap, hmmfs_lower_dentry(dentry->d_parent), &dentry->d_name,
 				 true);
-	if (!IS_ERR(lower) && S_ISDIR(mode))
-		lower = hmmfs_lower_mkdir(idmap, lower, mode);
-	else if (!IS_ERR(lower))
-		lower = hmmfs_lower_create(idmap, lower, mode);
+	if (!IS_ERR(lower))
+		lower = make_lower(idmap, lower, what);
 	if (!IS_ERR(lower)) {
 		dget(lower);
 		hmmfs_end_name(lower);
@@ -108,13 +136,37 @@ static int make(struct inode *dir, struct dentry *dentry, umode_t mode)
 static int create(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, umode_t mode,
 		  bool excl)
 {
-	return make(dir, dentry, mode | S_IFREG);
+	return make(dir, dentry, &(struct what){ .mode = mode | S_IFREG });
 }
 
 static hmmfs_mkdir_t mkdir(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry,
 			   umode_t mode)
 {
-	return HMMFS_MKDIR(make(dir, dentry, mode | S_IFDIR));
+	return HMMFS_MKDIR(make(dir, dentry, &(struct what){ .mode = mode | S_IFDIR }));
+}
+
+static int symlink(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry,
+		   const char *target)
+{
+	return make(dir, dentry, &(struct what){ .mode = S_IFLNK, .target = target });
+}
+
+static int mknod(struct mnt_idmap *idmap, struct inode *dir, struct dentry *dentry, umode_t mode,
+		 dev_t device)
+{
+	return make(dir, dentry, &(struct what){ .mode = mode, .device = device });
+}
+
+static int link(struct dentry *other, struct inode *dir, struct dentry *dentry)
+{
+	struct inode *inode = d_inode(other);
+	int err = make(dir, dentry, &(struct what){ .mode = inode->i_mode, .other = other });
+
+	if (err)
+		return err;
+	set_nlink(inode, hmmfs_i(inode)->lower->i_nlink);
+	inode_set_ctime_to_ts(inode, inode_get_ctime(hmmfs_i(inode)->lower));
+	return 0;
 }
 
 static int unmake(struct inode *dir, struct dentry *dentry, bool folder)
@@ -182,11 +234,15 @@ const struct inode_operations hmmfs_dir_iops = {
 	.lookup = lookup,
 	.create = create,
 	.mkdir = mkdir,
+	.symlink = symlink,
+	.mknod = mknod,
+	.link = link,
 	.unlink = unlink,
 	.rmdir = rmdir,
 	.rename = rename,
 	.setattr = hmmfs_setattr,
 	.getattr = hmmfs_getattr,
+	.listxattr = hmmfs_listxattr,
 };
 
 static int open_dir(struct inode *inode, struct file *file)

@@ -6,7 +6,6 @@
 #include <linux/cred.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <linux/fs_stack.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
@@ -107,7 +106,6 @@ static int change(struct file *file, int mode, loff_t start, loff_t length)
 		i_size_write(inode, end);
 		pagecache_isize_extended(inode, old, end);
 	}
-	fsstack_copy_attr_times(inode, hmmfs_i(inode)->lower);
 	return 0;
 }
 

@@ -20,6 +20,9 @@ static struct file *open_lower(struct inode *inode)
 	if (PTR_ERR_OR_ZERO(f) == -EACCES || PTR_ERR_OR_ZERO(f) == -EPERM ||
 	    PTR_ERR_OR_ZERO(f) == -EROFS || PTR_ERR_OR_ZERO(f) == -ETXTBSY)
 		f = dentry_open(&lower, O_RDONLY | O_LARGEFILE, info->cred);
+	/* Writeback is no change of the file: hmmfs_write_inode() says when that was. */
+	if (!IS_ERR(f))
+		f->f_mode |= FMODE_NOCMTIME;
 	return f;
 }
 
@@ -87,6 +90,8 @@ static int fsync(struct file *file, loff_t start, loff_t end, int datasync)
 	inode_lock_shared(inode);
 	err = file_write_and_wait_range(file, start, end);
 	inode_unlock_shared(inode);
+	err2 = sync_inode_metadata(inode, 1);
+	err = err ? err : err2;
 	if (IS_ERR(lower))
 		return err ? err : PTR_ERR(lower);
 	err2 = vfs_fsync_range(lower, start, end, datasync);

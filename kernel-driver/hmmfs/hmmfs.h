@@ -59,20 +59,31 @@ void hmmfs_exit(void);
 /* inode.c, dir.c, file.c */
 struct inode *hmmfs_iget(struct super_block *sb, struct dentry *lower);
 int hmmfs_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr);
+/* Mounter's credentials; the lower inode's lock is taken. */
+int hmmfs_lower_setattr(struct dentry *dentry, struct iattr *attr);
+int hmmfs_write_inode(struct inode *inode, struct writeback_control *wbc);
 int hmmfs_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat, u32 mask,
 		  unsigned int flags);
+extern const struct inode_operations hmmfs_dir_iops, hmmfs_file_iops, hmmfs_symlink_iops;
+extern const struct file_operations hmmfs_dir_fops, hmmfs_file_fops;
+struct file *hmmfs_lower_file(struct inode *inode);
 /*
- * The page that @end lies in comes home, for the CPU to zero what is beyond, and none leaves until
- * hmmfs_end_resize(), which is to follow also after an error. Locking: the inode's.
+ * resize.c. The page that @end lies in comes home, for the CPU to zero what is beyond, and none
+ * leaves until hmmfs_end_resize(), which is to follow also after an error. Locking: the inode's.
  */
 int hmmfs_begin_resize(struct inode *inode, loff_t end);
 void hmmfs_end_resize(struct inode *inode);
+/* Locking: the inode's. */
+int hmmfs_set_size(struct dentry *dentry, struct iattr *attr);
 /* What was stored behind the end is no part of the file that grows now. Locking: the inode's. */
 int hmmfs_zero_tail(struct inode *inode);
-extern const struct inode_operations hmmfs_dir_iops, hmmfs_file_iops;
-extern const struct file_operations hmmfs_dir_fops, hmmfs_file_fops;
-struct file *hmmfs_lower_file(struct inode *inode);
+/* fallocate.c */
 long hmmfs_fallocate(struct file *file, int mode, loff_t offset, loff_t len);
+
+/* symlink.c, xattr.c */
+struct xattr_handler;
+extern const struct xattr_handler *const hmmfs_xattr_handlers[];
+ssize_t hmmfs_listxattr(struct dentry *dentry, char *list, size_t size);
 
 /* aops.c, writeback.c */
 extern const struct address_space_operations hmmfs_aops;
@@ -88,7 +99,8 @@ void hmmfs_bounce_exit(void);
 bool hmmfs_is_frame(const struct folio *folio);
 int hmmfs_home(struct folio *folio, gfp_t gfp);
 int hmmfs_to_system(struct address_space *mapping, pgoff_t index, unsigned long pages);
-bool hmmfs_mapping(const struct address_space *mapping);
+/* A shared mapping of a file here; also of one that was opened to be read only. */
+bool hmmfs_maps(const struct vm_area_struct *vma);
 /* How many pages are on the device, or -errno. May sleep; no locks held. */
 long hmmfs_to_device(struct address_space *mapping, pgoff_t index, unsigned long pages,
 		     struct hmmdrm_device *hd);

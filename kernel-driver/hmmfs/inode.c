@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Inodes, one for each of the lower filesystem that is in use; attributes and sizes. */
+/* Inodes, one for each of the lower filesystem that is in use, and their attributes. */
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/fs_stack.h>
-#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
@@ -40,6 +39,8 @@ static void fill(struct inode *inode, struct dentry *lower)
 		inode->i_fop = &hmmfs_file_fops;
 		inode->i_mapping->a_ops = &hmmfs_aops;
 		mapping_set_gfp_mask(inode->i_mapping, GFP_HIGHUSER);
+	} else if (S_ISLNK(inode->i_mode)) {
+		inode->i_op = &hmmfs_symlink_iops;
 	} else {
 		inode->i_op = &hmmfs_file_iops;
 		init_special_inode(inode, inode->i_mode, inode->i_rdev);
@@ -60,15 +61,11 @@ struct inode *hmmfs_iget(struct super_block *sb, struct dentry *lower)
 	return inode;
 }
 
-static int lower_setattr(struct dentry *dentry, struct iattr *attr)
+static int lower_change(const struct hmmfs_sb *info, struct dentry *lower, struct iattr *attr)
 {
-	struct dentry *lower = hmmfs_lower_dentry(dentry);
-	struct hmmfs_sb *info = hmmfs_sb(dentry->d_sb);
 	const struct cred *old = override_creds(info->cred);
-	int err;
+	int err = mnt_want_write(info->mnt);
 
-	attr->ia_valid &= ~(ATTR_FILE | ATTR_OPEN);
-	err = mnt_want_write(info->mnt);
 	if (!err) {
 		inode_lock(d_inode(lower));
 		err = notify_change(mnt_idmap(info->mnt), lower, attr, NULL);
@@ -79,116 +76,32 @@ static int lower_setattr(struct dentry *dentry, struct iattr *attr)
 	return err;
 }
 
-/* Writeback may have left out what lies beyond @size, and called the page clean. */
-static void still_dirty(struct address_space *mapping, loff_t size)
+int hmmfs_lower_setattr(struct dentry *dentry, struct iattr *attr)
 {
-	struct folio *folio = filemap_lock_folio(mapping, size >> PAGE_SHIFT);
+	attr->ia_valid &= ~(ATTR_FILE | ATTR_OPEN);
+	/* The mode without its owner's rights is for the lower inode to say: it takes one or both. */
+	if (attr->ia_valid & (ATTR_KILL_SUID | ATTR_KILL_SGID))
+		attr->ia_valid &= ~ATTR_MODE;
+	return lower_change(hmmfs_sb(dentry->d_sb), hmmfs_lower_dentry(dentry), attr);
+}
 
-	if (IS_ERR(folio))
+/* What was changed below. A file's times are its own: what was written here is not there yet. */
+static void copy_attr(struct inode *inode, unsigned int valid)
+{
+	struct inode *lower = hmmfs_i(inode)->lower;
+
+	if (!S_ISREG(inode->i_mode)) {
+		fsstack_copy_attr_all(inode, lower);
 		return;
-	if (folio_test_uptodate(folio) && !hmmfs_is_frame(folio))
-		folio_mark_dirty(folio);
-	folio_unlock(folio);
-	folio_put(folio);
-}
-
-/* The lower file would not be cut: all is as it was. Writeback kept what is beyond. */
-static void restore_size(struct inode *inode, loff_t old, loff_t size)
-{
-	i_size_write(inode, old);
-	if (size & ~PAGE_MASK)
-		still_dirty(inode->i_mapping, size);
-}
-
-/*
- * The lower inode's lock is taken meanwhile, so it is a flag that says so, not invalidate_lock: who
- * stores to the lower file may fault on our page under that lock.
- */
-int hmmfs_begin_resize(struct inode *inode, loff_t end)
-{
-	struct address_space *mapping = inode->i_mapping;
-
-	filemap_invalidate_lock(mapping);
-	hmmfs_i(inode)->resizing = true;
-	filemap_invalidate_unlock(mapping);
-	return end & ~PAGE_MASK ? hmmfs_to_system(mapping, end >> PAGE_SHIFT, 1) : 0;
-}
-
-void hmmfs_end_resize(struct inode *inode)
-{
-	WRITE_ONCE(hmmfs_i(inode)->resizing, false);
-}
-
-int hmmfs_zero_tail(struct inode *inode)
-{
-	loff_t end = i_size_read(inode);
-	struct folio *folio;
-	int err;
-
-	if (!(end & ~PAGE_MASK))
-		return 0;
-	err = hmmfs_begin_resize(inode, end);
-	folio = err ? NULL : filemap_lock_folio(inode->i_mapping, end >> PAGE_SHIFT);
-	if (!IS_ERR_OR_NULL(folio)) {
-		if (folio_test_uptodate(folio))
-			folio_zero_segment(folio, end & ~PAGE_MASK, PAGE_SIZE);
-		folio_unlock(folio);
-		folio_put(folio);
 	}
-	hmmfs_end_resize(inode);
-	return err;
-}
-
-/*
- * Size, unmap, writeback that is under way, and only then the lower file: else a bounce page
- * would make it longer again. Pages are dropped last, when nothing can fail any more.
- */
-static int shrink(struct dentry *dentry, struct iattr *attr, loff_t old)
-{
-	struct inode *inode = d_inode(dentry);
-	loff_t size = attr->ia_size;
-	int err;
-
-	i_size_write(inode, size);
-	unmap_mapping_range(inode->i_mapping, round_up(size, PAGE_SIZE), 0, 1);
-	filemap_fdatawait_range_keep_errors(inode->i_mapping, size, LLONG_MAX);
-	err = lower_setattr(dentry, attr);
-	filemap_invalidate_lock(inode->i_mapping);
-	if (err)
-		restore_size(inode, old, size);
-	else
-		truncate_pagecache(inode, size);
-	filemap_invalidate_unlock(inode->i_mapping);
-	return err;
-}
-
-/* The lower file first: nobody stores beyond an end that it may not get. */
-static int extend(struct dentry *dentry, struct iattr *attr, loff_t old)
-{
-	struct inode *inode = d_inode(dentry);
-	int err = hmmfs_zero_tail(inode);
-
-	err = err ? err : lower_setattr(dentry, attr);
-	if (err)
-		return err;
-	i_size_write(inode, attr->ia_size);
-	pagecache_isize_extended(inode, old, attr->ia_size);
-	return 0;
-}
-
-/* Locking: the inode's. */
-static int set_size(struct dentry *dentry, struct iattr *attr)
-{
-	struct inode *inode = d_inode(dentry);
-	loff_t old = i_size_read(inode);
-	int err;
-
-	if (attr->ia_size >= old)
-		return extend(dentry, attr, old);
-	err = hmmfs_begin_resize(inode, attr->ia_size);
-	err = err ? err : shrink(dentry, attr, old);
-	hmmfs_end_resize(inode);
-	return err;
+	inode->i_mode = lower->i_mode;
+	inode->i_uid = lower->i_uid;
+	inode->i_gid = lower->i_gid;
+	inode_set_ctime_to_ts(inode, inode_get_ctime(lower));
+	if (valid & ATTR_ATIME)
+		inode_set_atime_to_ts(inode, inode_get_atime(lower));
+	if (valid & (ATTR_MTIME | ATTR_SIZE))
+		inode_set_mtime_to_ts(inode, inode_get_mtime(lower));
 }
 
 int hmmfs_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *attr)
@@ -199,12 +112,30 @@ int hmmfs_setattr(struct mnt_idmap *idmap, struct dentry *dentry, struct iattr *
 	if (err)
 		return err;
 	if (attr->ia_valid & ATTR_SIZE)
-		err = set_size(dentry, attr);
+		err = hmmfs_set_size(dentry, attr);
 	else
-		err = lower_setattr(dentry, attr);
+		err = hmmfs_lower_setattr(dentry, attr);
 	if (!err)
-		fsstack_copy_attr_all(inode, hmmfs_i(inode)->lower);
+		copy_attr(inode, attr->ia_valid);
 	return err;
+}
+
+/* When a file changed is known here; the lower one learns it when what changed has been written. */
+int hmmfs_write_inode(struct inode *inode, struct writeback_control *wbc)
+{
+	const struct hmmfs_inode *hi = hmmfs_i(inode);
+	struct iattr attr = {
+		.ia_valid = ATTR_MTIME | ATTR_MTIME_SET,
+		.ia_mtime = inode_get_mtime(inode),
+	};
+	const struct timespec64 there = inode_get_mtime(hi->lower);
+	int err;
+
+	if (!S_ISREG(inode->i_mode) || timespec64_equal(&there, &attr.ia_mtime))
+		return 0;
+	err = lower_change(hmmfs_sb(inode->i_sb), hi->lower_dentry, &attr);
+	/* Nothing has been written there either. */
+	return err == -EROFS ? 0 : err;
 }
 
 int hmmfs_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat *stat, u32 mask,
@@ -222,4 +153,5 @@ int hmmfs_getattr(struct mnt_idmap *idmap, const struct path *path, struct kstat
 const struct inode_operations hmmfs_file_iops = {
 	.setattr = hmmfs_setattr,
 	.getattr = hmmfs_getattr,
+	.listxattr = hmmfs_listxattr,
 };

@@ -63,13 +63,25 @@ static int show_options(struct seq_file *m, struct dentry *root)
 	return 0;
 }
 
+/*
+ * None is kept for which there is no user: it holds the lower one. But what it has to write would
+ * be lost with it; it is looked at again when that is done. Locking: inode->i_lock.
+ */
+static int drop_inode(struct inode *inode)
+{
+	return !inode->i_nlink || (!hmmfs_inode_is_dirty(inode) &&
+				   !mapping_tagged(inode->i_mapping, PAGECACHE_TAG_DIRTY) &&
+				   !mapping_tagged(inode->i_mapping, PAGECACHE_TAG_WRITEBACK));
+}
+
 static const struct super_operations super_ops = {
 	.alloc_inode = new_inode_of,
 	.free_inode = free_inode,
 	.evict_inode = evict_inode,
 	.statfs = statfs,
 	.show_options = show_options,
-	.drop_inode = hmmfs_drop_inode,
+	.write_inode = hmmfs_write_inode,
+	.drop_inode = drop_inode,
 };
 
 static void release_dentry(struct dentry *dentry)
@@ -127,7 +139,10 @@ static int set_up(struct super_block *sb, const struct path *path)
 	sb->s_time_gran = lower->s_time_gran;
 	sb->s_blocksize = PAGE_SIZE;
 	sb->s_blocksize_bits = PAGE_SHIFT;
+	sb->s_xattr = hmmfs_xattr_handlers;
 	sb->s_magic = HMMFS_SUPER_MAGIC;
+	/* An inode remembers that it has no capabilities to be taken away by a write. */
+	sb->s_flags |= SB_NOSEC;
 	err = super_setup_bdi(sb);
 	return err ? err : make_root(sb, path->dentry);
 }

@@ -70,7 +70,7 @@ build_programs() {
 
 prepare() {
 	scripts/setup.sh flex bison libelf-dev libssl-dev bc qemu-system-x86 busybox-static cpio \
-		kmod sparse xz-utils make gcc e2fsprogs debian-archive-keyring
+		kmod sparse xz-utils make gcc e2fsprogs git sqlite3 debian-archive-keyring
 	kernel=${HMM_VM_KERNEL:-$("$here/kernel.sh" "$version" "$variant")}
 	build=$(realpath -m "${HMM_BUILD:-build}")
 	mkdir -p "$build" "$run/shared/modules"

@@ -5,6 +5,7 @@
 #include <CUnit/Basic.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,31 @@ static void life(void)
 	CU_ASSERT_EQUAL(unlink(path(upper, "life")), 0);
 	CU_ASSERT_EQUAL(resident(0), 0);
 	CU_ASSERT_EQUAL(resident(1), 0);
+}
+
+/* Who may only read the file has it on the device, too. */
+static void read_only(void)
+{
+	uint64_t value = 0;
+	struct engine e;
+	char *p;
+	int fd;
+
+	close(make_file("constant", 2));
+	fd = open(path(upper, "constant"), O_RDONLY);
+	p = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, 2 * PAGE), 0);
+	CU_ASSERT_EQUAL(migrate(p, PAGE, 0), 1);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + PAGE, 1, &value), 0);
+	CU_ASSERT(value == 2 && where(p) == 0 && where(p + PAGE) == 0);
+	CU_ASSERT(p[0] == 1 && p[PAGE] == 2);
+	CU_ASSERT_EQUAL(where(p), DRM_HMM_SYSTEM);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, &value), -SIGSEGV);
+	munmap(e.shared, PAGE);
+	munmap(p, 2 * PAGE);
+	close(fd);
+	unlink(path(upper, "constant"));
+	CU_ASSERT_EQUAL(resident(0), 0);
 }
 
 static void truncation(void)
@@ -256,6 +282,7 @@ int main(int argc, char **argv)
 		return 1;
 	s = CU_add_suite("pages of files", NULL, NULL);
 	CU_add_test(s, "one page's life", life);
+	CU_add_test(s, "read only", read_only);
 	CU_add_test(s, "truncate", truncation);
 	CU_add_test(s, "dirty, and mapped by nobody", unmapped);
 	CU_add_test(s, "two clients, one frame", shared);
