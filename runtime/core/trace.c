@@ -216,7 +216,7 @@ void hmm_trace_stop(void)
 void hmm_trace_forget(void)
 {
 	hmm_trace_on = false;
-	trace.lock.word = 0;
+	trace.lock = (struct os_mutex){ 0 };
 	trace.rings = NULL;
 	trace.batch = NULL;
 	if (trace.fd >= 0)

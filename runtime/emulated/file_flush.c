@@ -268,7 +268,7 @@ void emu_files_forget(void)
 	}
 	emu_files = (struct emu_files){ 0 };
 	flusher.thread = 0;
-	flusher.lock.word = 0;
+	flusher.lock = (struct os_mutex){ 0 };
 	emu_pools_forget();
 }
 

@@ -235,5 +235,5 @@ void emu_handlers_forget(void)
 	n_handlers = 0;
 	os_thread_forget();
 	queue.head = queue.tail;
-	queue.lock.word = 0;
+	queue.lock = (struct os_mutex){ 0 };
 }

@@ -124,5 +124,5 @@ void os_arena_forget(void)
 	for (unsigned int i = 0; i < CLASSES; i++)
 		arena.freed[i] = NULL;
 	arena.base = arena.end = arena.next = 0;
-	arena.lock.word = 0;
+	arena.lock = (struct os_mutex){ 0 };
 }

@@ -109,5 +109,5 @@ out:
 void os_enter_forget(void)
 {
 	pool = NULL;
-	pool_lock.word = 0;
+	pool_lock = (struct os_mutex){ 0 };
 }

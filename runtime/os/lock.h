@@ -10,9 +10,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/*
+ * Whoever is there first gets it, until a waiter was woken in vain: then who comes later waits until
+ * no such waiter is left. So threads that let go of a lock only to take it again keep nobody out.
+ */
 struct os_mutex {
-	uint32_t word; /* 0 free, 1 held, 2 held with waiters */
+	uint32_t word;    /* 0 free, 1 held, 2 held with waiters */
+	uint32_t seniors; /* waiters that were woken in vain */
 };
+
+extern bool os_mutex_barging; /* without seniors: a negative control. Set before threads start */
 
 void os_mutex_lock(struct os_mutex *m);
 bool os_mutex_trylock(struct os_mutex *m);
@@ -20,9 +27,10 @@ void os_mutex_unlock(struct os_mutex *m);
 
 /* A writer that waits holds new readers back. */
 struct os_rwlock {
-	uint32_t state;   /* readers, or OS_RW_WRITER */
-	uint32_t writers; /* waiting */
-	uint32_t gate;    /* futex: bumped when waiters should look again */
+	uint32_t state;    /* readers, or OS_RW_WRITER */
+	uint32_t writers;  /* waiting */
+	uint32_t gate;     /* futex: bumped when waiters should look again */
+	uint32_t sleepers; /* at the gate */
 };
 
 void os_read_lock(struct os_rwlock *l);

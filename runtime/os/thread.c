@@ -106,5 +106,5 @@ void os_thread_forget(void)
 {
 	for (unsigned int i = 0; i < MAX_THREADS; i++)
 		threads[i].stack = NULL;
-	lock.word = 0;
+	lock = (struct os_mutex){ 0 };
 }
