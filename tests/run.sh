@@ -24,7 +24,9 @@ done
 export HMM_TEST_SCALE=$scale
 
 scripts/setup.sh g++ libcunit1-dev clinfo python3-pyopencl python3-numpy shellcheck codespell \
-	clang-tidy clang-format git util-linux systemtap-sdt-dev
+	clang-tidy clang-format git util-linux systemtap-sdt-dev ccache python3-minimal
+# What was compiled once, in whatever folder, is not compiled again.
+export CMAKE_C_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 echo "== counts times $scale, as $(id -un), Linux $(uname -r)"
 
 cmake --preset default >/dev/null
@@ -38,11 +40,15 @@ cmake --build build-asan
 cmake --preset tsan >/dev/null
 cmake --build build-tsan --target api conformance unit unit_wire hmm-engine
 
+# Tests wait for faults and for timers more than they compute.
+jobs=$(($(nproc) + 1))
+run_ctest() { ctest --test-dir "$1" --output-on-failure -j "$jobs" "${@:2}"; }
+
 status=0
 echo "== with AddressSanitizer and UndefinedBehaviorSanitizer"
-ctest --test-dir build-asan --output-on-failure -L asan || status=1
+run_ctest build-asan -L asan || status=1
 echo "== with ThreadSanitizer"
-ctest --test-dir build-tsan --output-on-failure -R '^unit(_wire)?$' || status=1
+run_ctest build-tsan -R '^unit(_wire)?$' || status=1
 tests/races.sh build-tsan || status=1
 if [ "$(id -u)" -eq 0 ] && ! setpriv --reuid=65534 --regid=65534 --clear-groups \
 	test -x "$PWD/build/bin/api"; then
@@ -54,12 +60,12 @@ elif [ "$(id -u)" -eq 0 ]; then
 	mkdir -p build/Testing/Temporary
 	chmod -R a+rwX build/Testing
 	setpriv --reuid=65534 --regid=65534 --clear-groups env HOME="$home" \
-		HMM_TEST_SCALE="$scale" ctest --test-dir build --output-on-failure -L user ||
-		status=1
+		HMM_TEST_SCALE="$scale" ctest --test-dir build --output-on-failure -j "$jobs" \
+		-L user || status=1
 	rm -rf "$home"
 fi
 echo "== all tests"
-ctest --test-dir build --output-on-failure || status=1
+run_ctest build || status=1
 if [ -n "$vm" ]; then
 	echo "== on kernels of our own, in a virtual machine"
 	tests/vm/run.sh || status=1

@@ -224,7 +224,8 @@ static void increments(void)
 	struct hmm_stats before = { .sz = sizeof(before) }, after = { .sz = sizeof(after) };
 	long lost = 0;
 
-	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+	/* Without a fence the first that is lost will do. */
+	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]) && !(skipped && lost); i++) {
 		long n;
 
 		hmm_stats(h, -1, &before);
