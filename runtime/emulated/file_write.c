@@ -176,18 +176,38 @@ static void dirty_again(struct emu_fblock *fb, unsigned int i)
 	os_read_unlock(&emu.mirror);
 }
 
+/*
+ * How many of @len bytes from @at on are the file's. It may have grown since it was looked at, and
+ * been stored to there: as it was when they were copied, or later, is what counts.
+ */
+static int clip(struct emu_file *f, uint64_t at, size_t *len)
+{
+	uint64_t size = atomic_load(&f->size);
+	int err = 0;
+
+	if (at + *len > size) {
+		err = emu_file_look(f);
+		size = atomic_load(&f->size);
+	}
+	if (at >= size)
+		*len = 0;
+	else if (*len > size - at)
+		*len = size - at;
+	return err;
+}
+
 static int write_out(struct emu_fblock *fb, unsigned int i, unsigned int end, const char *chunk)
 {
 	struct emu_file *f = fb->file;
-	uint64_t at = (fb->first + i) << HMM_PAGE_SHIFT, size = atomic_load(&f->size);
+	uint64_t at = (fb->first + i) << HMM_PAGE_SHIFT;
 	size_t len = (end - i) * HMM_PAGE_BYTES, room = len, done = 0;
 	uintptr_t w;
-	int first = 0;
+	int first = clip(f, at, &len);
 
-	if (at >= size)
-		return 0;
-	if (len > size - at)
-		len = size - at;
+	while (first && i < end)
+		dirty_again(fb, i++);
+	if (first || !len)
+		return first;
 	w = os_mmap(0, room, PROT_READ | PROT_WRITE, MAP_SHARED, f->wfd, at);
 	while (done < len) {
 		size_t n;

@@ -155,6 +155,31 @@ static void sizes(void)
 	close(fd);
 }
 
+/* Stored to right after it has grown, and unmapped before anybody looks at its size. */
+static void grown_and_unmapped(void)
+{
+	char *p, got[16 * PAGE];
+
+	for (int i = 0; i < 10; i++) {
+		size_t before = i % 2 ? 100 : 0, bytes = (i % 2 ? 1 : 16) * PAGE;
+		int fd = make_file(before, 1);
+
+		p = map(fd, 0, bytes, BOTH);
+		if (before)
+			p[0] = 2;
+		CU_ASSERT_EQUAL(ftruncate(fd, (off_t)bytes), 0);
+		memset(p + before, 'X', bytes - before);
+		CU_ASSERT_EQUAL(hmm_unmap(h, p, bytes), 0);
+		CU_ASSERT_EQUAL_FATAL(pread(fd, got, bytes, 0), (ssize_t)bytes);
+		for (size_t at = before; at < bytes; at++)
+			if (got[at] != 'X') {
+				CU_FAIL("a store is lost");
+				break;
+			}
+		close(fd);
+	}
+}
+
 static void *truncates(void *arg)
 {
 	int fd = *(int *)arg;
@@ -442,6 +467,7 @@ int main(int argc, char **argv)
 	CU_initialize_registry();
 	s = CU_add_suite_with_setup_and_teardown("mapped files", NULL, NULL, opened, closed);
 	CU_add_test(s, "files that grow and shrink", sizes);
+	CU_add_test(s, "grown, stored to and unmapped", grown_and_unmapped);
 	CU_add_test(s, "truncated while it is written", truncated_while_written);
 	CU_add_test(s, "mappings that share, move and go", mappings);
 	CU_add_test(s, "descriptors", descriptors);
