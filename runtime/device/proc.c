@@ -15,28 +15,43 @@ void hmm_proc_init(struct hmm_proc *p, unsigned int index)
 }
 
 /* Not our child, so there is no status to collect; but its stores must be over. */
-void hmm_proc_kill(int pidfd)
+static void end(int pidfd)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
 	os_syscall4(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
+}
+
+void hmm_proc_kill(int pidfd)
+{
+	end(pidfd);
 	os_close(pidfd);
 }
 
+/*
+ * Who waits for an answer sees that the engine is dead, and lets go of its lock. Who takes one
+ * later finds nothing up, or no shared page: the numbers of what is closed here are soon those of
+ * the application's files.
+ */
 void hmm_proc_release(struct hmm_proc *p)
 {
 	if (!p->pid)
 		return;
-	hmm_proc_kill(p->pidfd);
-	os_close(p->control_fd);
+	end(p->pidfd);
+	os_mutex_lock(&p->io_lock);
+	os_mutex_lock(&p->control_lock);
 	os_mutex_lock(&p->fault_lock);
+	os_close(p->pidfd);
+	os_close(p->control_fd);
 	os_munmap(p->shared, HMM_ENGINE_SHARED_BYTES);
 	p->shared = NULL;
-	os_mutex_unlock(&p->fault_lock);
 	p->pid = 0;
 	p->control_fd = p->pidfd = -1;
+	os_mutex_unlock(&p->fault_lock);
+	os_mutex_unlock(&p->control_lock);
+	os_mutex_unlock(&p->io_lock);
 }
 
 void hmm_proc_forget(struct hmm_proc *p)
@@ -86,6 +101,7 @@ static void look_at_crash(struct hmm_proc *p)
 	note_fault(p, c->address, c->write, reason);
 }
 
+/* Locking: p->fault_lock. */
 static bool has_ended(const struct hmm_proc *p)
 {
 	struct pollfd end = { .fd = p->pidfd, .events = POLLIN };
@@ -97,42 +113,46 @@ static bool has_ended(const struct hmm_proc *p)
 bool hmm_proc_died(struct hmm_proc *p)
 {
 	unsigned int state = HMM_PROC_RUNNING, next = HMM_PROC_LOST;
+	bool first = false;
 
-	/* The news may be of an engine that was replaced meanwhile. */
-	if (!has_ended(p))
-		return false;
 	os_mutex_lock(&p->fault_lock);
-	look_at_crash(p);
-	if (p->fault_valid && p->fault.generation == atomic_load(&p->generation))
-		next = HMM_PROC_RESET;
-	os_mutex_unlock(&p->fault_lock);
-	if (!atomic_compare_exchange_strong(&p->state, &state, next))
-		return false;
-	if (next == HMM_PROC_LOST)
+	/* The news may be of an engine that was replaced meanwhile. */
+	if (has_ended(p)) {
+		look_at_crash(p);
+		if (p->fault_valid && p->fault.generation == atomic_load(&p->generation))
+			next = HMM_PROC_RESET;
+		first = atomic_compare_exchange_strong(&p->state, &state, next);
+	}
+	if (first && next == HMM_PROC_LOST)
 		hmm_log(HMM_LOG_ERROR, "device %u: its engine (pid %d) died; pages come home",
 			p->index, p->pid);
-	return true;
+	os_mutex_unlock(&p->fault_lock);
+	return first;
 }
 
 /*
  * hmm_device_read() and _write() end with what they did so far; a kernel ends with its engine,
  * which starts again for the next launch.
  */
-void hmm_proc_invalid(struct hmm_proc *p, uint64_t addr, int write, uint32_t tid,
-		      const char *reason)
+void hmm_proc_invalid(struct hmm_proc *p, unsigned int generation, uint64_t addr, int write,
+		      uint32_t tid, const char *reason)
 {
+	os_mutex_lock(&p->fault_lock);
+	/* An engine that came after has done nothing wrong. */
+	if (!p->shared || generation != atomic_load(&p->generation) || has_ended(p))
+		goto out;
 	atomic_fetch_add(&p->invalid, 1);
 	if (tid && tid == __atomic_load_n(&p->shared->io_tid, __ATOMIC_ACQUIRE)) {
 		hmm_log(HMM_LOG_INFO, "device %u: no access at %lx: %s", p->index,
 			(unsigned long)addr, reason);
 		__atomic_store_n(&p->shared->io_abort, 1, __ATOMIC_RELEASE);
 		os_syscall3(SYS_tgkill, p->pid, tid, HMM_ENGINE_SIG_ABORT);
-		return;
+	} else {
+		note_fault(p, addr, (uint32_t)write, reason);
+		os_syscall4(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
 	}
-	os_mutex_lock(&p->fault_lock);
-	note_fault(p, addr, (uint32_t)write, reason);
+out:
 	os_mutex_unlock(&p->fault_lock);
-	os_syscall4(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
 }
 
 static bool is_ending(struct hmm_proc *p)
@@ -142,8 +162,9 @@ static bool is_ending(struct hmm_proc *p)
 	os_mutex_lock(&p->fault_lock);
 	ending = p->fault_valid && p->fault.generation == atomic_load(&p->generation);
 	ending |= p->shared && __atomic_load_n(&p->shared->crash.state, __ATOMIC_ACQUIRE);
+	ending |= has_ended(p);
 	os_mutex_unlock(&p->fault_lock);
-	return ending || has_ended(p);
+	return ending;
 }
 
 /* An engine's socket breaks a moment before a handler sees it dead. */

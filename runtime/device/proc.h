@@ -28,10 +28,14 @@ struct hmm_proc {
 	unsigned int index; /* of the device */
 	_Atomic unsigned int state;
 	_Atomic unsigned int generation; /* engines so far */
+	/*
+	 * Set and forgotten under fault_lock, and forgotten under all three: each is enough to use
+	 * them, io_lock and control_lock if the engine is up.
+	 */
 	int pid, pidfd, control_fd;
 	struct hmm_engine_shared *shared;
-	struct os_mutex control_lock; /* one request at a time on control_fd */
 	struct os_mutex io_lock;      /* taken by threads of the application, not by faults */
+	struct os_mutex control_lock; /* one request at a time on control_fd */
 	struct os_mutex fault_lock;
 	struct hmm_device_fault fault; /* what ended generation fault.generation */
 	bool fault_valid;
@@ -69,13 +73,16 @@ void hmm_proc_forget(struct hmm_proc *p);
 
 /* One request and its answer. Locking: none that the engine's faults could need. */
 int hmm_proc_request(struct hmm_proc *p, const struct hmm_engine_msg *msg, int fd);
-/* Post to a mailbox and wait, as long as the engine lives. Locking: the mailbox's. */
+/*
+ * Post to a mailbox and wait, as long as the engine lives. Locking: the mailbox's, and what keeps
+ * the engine's remains from being released.
+ */
 int hmm_proc_post(struct hmm_proc *p, struct hmm_engine_mbox *m);
 /* As hmm_device_read() and _write(). */
 long hmm_proc_io(struct hmm_proc *p, uintptr_t addr, char *buffer, size_t length, bool write);
-/* The access that this thread of the engine waits for will never be valid. */
-void hmm_proc_invalid(struct hmm_proc *p, uint64_t addr, int write, uint32_t tid,
-		      const char *reason);
+/* The access that this thread of that engine waits for will never be valid. */
+void hmm_proc_invalid(struct hmm_proc *p, unsigned int generation, uint64_t addr, int write,
+		      uint32_t tid, const char *reason);
 
 /*
  * The pidfd is readable. True for one caller, who brings home what it left: every thread of the

@@ -17,7 +17,7 @@ int hmm_proc_request(struct hmm_proc *p, const struct hmm_engine_msg *msg, int f
 	struct hmm_engine_reply reply = { 0 };
 	struct iovec iov = { (void *)(uintptr_t)msg, sizeof(*msg) };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-	long got;
+	long got = -ENODEV;
 
 	if (fd >= 0) {
 		struct cmsghdr *c;
@@ -30,10 +30,9 @@ int hmm_proc_request(struct hmm_proc *p, const struct hmm_engine_msg *msg, int f
 		c->cmsg_len = CMSG_LEN(sizeof(int));
 		os_copy(CMSG_DATA(c), &fd, sizeof(fd));
 	}
-	if (!hmm_proc_up(p))
-		return -ENODEV;
 	os_mutex_lock(&p->control_lock);
-	got = os_syscall3(SYS_sendmsg, p->control_fd, &m, MSG_NOSIGNAL);
+	if (hmm_proc_up(p))
+		got = os_syscall3(SYS_sendmsg, p->control_fd, &m, MSG_NOSIGNAL);
 	if (got == sizeof(*msg))
 		got = os_read(p->control_fd, &reply, sizeof(reply));
 	os_mutex_unlock(&p->control_lock);

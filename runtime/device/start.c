@@ -215,12 +215,16 @@ static int adopt(struct hmm_proc *p, int pid, int pidfd, int control, int shared
 	if (os_is_error(at))
 		return -ENOMEM;
 	os_madvise(at, HMM_ENGINE_SHARED_BYTES, MADV_DONTFORK);
+	os_mutex_lock(&p->fault_lock);
 	p->pid = pid;
 	p->pidfd = pidfd;
 	p->shared = (struct hmm_engine_shared *)at;
 	p->control_fd = control;
 	atomic_store(&p->served, 0);
 	atomic_store(&p->served_pages, 0);
+	/* Here, and not when it runs: no late fault of the one before is taken for its. */
+	atomic_fetch_add(&p->generation, 1);
+	os_mutex_unlock(&p->fault_lock);
 	return 0;
 }
 
@@ -283,6 +287,5 @@ int hmm_proc_start(struct hmm_proc *p, const struct hmm_proc_options *o, int *ke
 
 void hmm_proc_run(struct hmm_proc *p)
 {
-	atomic_fetch_add(&p->generation, 1);
 	atomic_store(&p->state, HMM_PROC_RUNNING);
 }

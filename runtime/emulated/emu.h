@@ -38,7 +38,7 @@ struct emu_refused {
 struct emu_device {
 	unsigned int index;
 	struct hmm_proc proc;
-	int memory_fd, uffd;
+	int memory_fd, uffd; /* locking: mirror; exclusively to close them */
 	struct os_mutex agent_lock[2];
 	uint64_t capacity;                       /* pages */
 	_Atomic int64_t frames;                  /* pages of device memory in use or promised */
@@ -244,8 +244,11 @@ void emu_discards_forget(void); /* in a forked child */
 int emu_handlers_start(void);
 void emu_handlers_stop(void);
 void emu_handlers_forget(void); /* in a forked child */
-/* Device -1: the client's. @seen: emu_homes(), or emu_moves() of a device's, as it was read. */
-void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen);
+/*
+ * Device -1: the client's. @seen: emu_homes(), or emu_moves() of a device's, as it was read;
+ * @generation: of the device's engine.
+ */
+void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen, unsigned int generation);
 void emu_kick(void);
 
 /* fault_cpu.c, fault_device.c: one fault, from message to wake-up. */
@@ -254,7 +257,8 @@ void emu_untrack_all(void);                /* everything is home, and nothing go
 void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes);
 uint8_t emu_homes(uintptr_t addr); /* locking: mirror */
 uint8_t emu_moves(uintptr_t addr);
-void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t moves);
+void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t moves,
+		      unsigned int generation);
 /* Has a page of the block changed its owner, or begun to, after @since? */
 bool emu_changed_since(uintptr_t addr, uint64_t since);
 
@@ -273,6 +277,8 @@ int emu_copy_read_only(struct emu_device *d, const struct os_vma *vma, uintptr_t
 int emu_engine_start(struct emu_device *d);
 void emu_engine_stop(struct emu_device *d);
 void emu_engine_died(struct emu_device *d);
+void emu_device_wake(struct emu_device *d, uintptr_t addr, size_t len); /* no lock held */
+/* Locking: mirror, and the device was found up under it. */
 int emu_engine_agent(struct emu_device *d, uint32_t op, uintptr_t start, size_t len);
 long emu_device_io(unsigned int device, uintptr_t addr, char *buffer, size_t length, bool write);
 

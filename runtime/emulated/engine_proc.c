@@ -48,11 +48,12 @@ void emu_engine_stop(struct emu_device *d)
 	if (atomic_load(&d->proc.state) == HMM_PROC_OFF)
 		return;
 	atomic_store(&d->proc.state, HMM_PROC_OFF);
+	/* All has come home since it was up, so nobody is left who found it up under the mirror. */
 	hmm_proc_release(&d->proc);
+	emu_exclusive_lock();
 	if (d->uffd >= 0)
 		os_close(d->uffd);
 	d->uffd = -1;
-	emu_exclusive_lock();
 	if (d->memory_fd >= 0)
 		forget_frames(d);
 	emu_exclusive_unlock();
@@ -69,6 +70,13 @@ void emu_engine_died(struct emu_device *d)
 	err = emu_home_device(d);
 	if (err)
 		hmm_log(HMM_LOG_ERROR, "device %u: not everything came home (%d)", d->index, err);
+}
+
+void emu_device_wake(struct emu_device *d, uintptr_t addr, size_t len)
+{
+	os_read_lock(&emu.mirror);
+	uffd_wake(d->uffd, addr, len);
+	os_read_unlock(&emu.mirror);
 }
 
 int emu_engine_agent(struct emu_device *d, uint32_t op, uintptr_t start, size_t len)

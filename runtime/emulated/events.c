@@ -70,7 +70,7 @@ bool emu_events_read(void)
 	if (n_pending == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
 		return false;
 	if (m.event == UFFD_EVENT_PAGEFAULT)
-		emu_queue_fault(-1, &m, emu_homes(m.arg.pagefault.address));
+		emu_queue_fault(-1, &m, emu_homes(m.arg.pagefault.address), 0);
 	else if (!emu_take_announced(&m))
 		pending[n_pending++] = m;
 	return true;

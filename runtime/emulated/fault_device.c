@@ -130,7 +130,7 @@ static int migrate_in(struct emu_device *d, const struct os_vma *v, uintptr_t ad
 		return -EBUSY;
 	if (!err) {
 		atomic_fetch_add(&d->proc.served_pages, pages);
-		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+		emu_device_wake(d, addr, HMM_PAGE_BYTES);
 	}
 	return err;
 }
@@ -211,7 +211,8 @@ bool emu_changed_since(uintptr_t addr, uint64_t since)
 	return b && __atomic_load_n(&b->changing_at, __ATOMIC_ACQUIRE) >= since;
 }
 
-void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t moves)
+void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t moves,
+		      unsigned int generation)
 {
 	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
 	uint64_t flags = msg->arg.pagefault.flags;
@@ -219,10 +220,12 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t 
 	uint64_t began = hmm_trace_begin();
 	const char *why;
 
+	if (generation != atomic_load(&d->proc.generation))
+		return; /* of an engine that was replaced */
 	HMM_PROBE(device_fault_begin, d->index, addr, 0);
 	if (atomic_load(&emu.hold)) { /* served when the fork is over */
 		os_sleep_ns(20000);
-		emu_queue_fault((int)d->index, msg, moves);
+		emu_queue_fault((int)d->index, msg, moves, generation);
 		return;
 	}
 	/* Before it is served: whoever is woken may look at the counters. */
@@ -236,9 +239,9 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t 
 	atomic_fetch_sub(&d->proc.served, 1);
 	/* The page was here since the message was read: it is an old one. */
 	if (emu_moves(addr) != moves || !asked_before(d, addr, msg->arg.pagefault.feat.ptid)) {
-		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+		emu_device_wake(d, addr, HMM_PAGE_BYTES);
 		return;
 	}
-	hmm_proc_invalid(&d->proc, msg->arg.pagefault.address, write, msg->arg.pagefault.feat.ptid,
-			 why);
+	hmm_proc_invalid(&d->proc, generation, msg->arg.pagefault.address, write,
+			 msg->arg.pagefault.feat.ptid, why);
 }

@@ -358,7 +358,7 @@ bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, boo
 		else
 			*why = fetch(&t, d);
 		if (!*why)
-			uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+			emu_device_wake(d, addr, HMM_PAGE_BYTES);
 	}
 	emu_file_put(t.f);
 	return true;

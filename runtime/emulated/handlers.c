@@ -27,6 +27,7 @@ static struct {
 	struct {
 		int device;
 		uint8_t seen;
+		unsigned int generation;
 		struct uffd_msg msg;
 	} entry[QUEUE_SIZE];
 } queue;
@@ -43,7 +44,17 @@ void emu_kick(void)
 	os_write(kick_fd, &one, sizeof(one));
 }
 
-void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen)
+static void wake(int device, const struct uffd_msg *msg)
+{
+	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
+
+	if (device < 0)
+		uffd_wake(emu.client, addr, HMM_PAGE_BYTES);
+	else
+		emu_device_wake(&emu.device[device], addr, HMM_PAGE_BYTES);
+}
+
+void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen, unsigned int generation)
 {
 	bool full, first;
 
@@ -53,23 +64,23 @@ void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen)
 	if (!full) {
 		queue.entry[queue.tail % QUEUE_SIZE].device = device;
 		queue.entry[queue.tail % QUEUE_SIZE].seen = seen;
+		queue.entry[queue.tail % QUEUE_SIZE].generation = generation;
 		queue.entry[queue.tail % QUEUE_SIZE].msg = *msg;
 		queue.tail++;
 	}
 	os_mutex_unlock(&queue.lock);
 	if (full) /* the thread faults again when it is woken */
-		uffd_wake(device < 0 ? emu.client : emu.device[device].uffd,
-			  msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1), HMM_PAGE_BYTES);
+		wake(device, msg);
 	else if (device >= 0 || !first || !emu.handler_reads)
 		emu_kick(); /* else who reads serves it, on the CPU that waits for it */
 }
 
-static void serve(int device, const struct uffd_msg *m, uint8_t seen)
+static void serve(int device, const struct uffd_msg *m, uint8_t seen, unsigned int generation)
 {
 	if (device < 0)
 		emu_cpu_fault(m, seen);
 	else
-		emu_device_fault(&emu.device[device], m, seen);
+		emu_device_fault(&emu.device[device], m, seen, generation);
 }
 
 static void serve_queue(void)
@@ -80,6 +91,7 @@ static void serve_queue(void)
 	left = queue.tail - queue.head;
 	os_mutex_unlock(&queue.lock);
 	while (left--) {
+		unsigned int generation;
 		struct uffd_msg m;
 		uint8_t seen;
 		int device;
@@ -91,10 +103,11 @@ static void serve_queue(void)
 		}
 		device = queue.entry[queue.head % QUEUE_SIZE].device;
 		seen = queue.entry[queue.head % QUEUE_SIZE].seen;
+		generation = queue.entry[queue.head % QUEUE_SIZE].generation;
 		m = queue.entry[queue.head % QUEUE_SIZE].msg;
 		queue.head++;
 		os_mutex_unlock(&queue.lock);
-		serve(device, &m, seen);
+		serve(device, &m, seen, generation);
 	}
 }
 
@@ -106,18 +119,24 @@ static void serve_device(struct emu_device *d)
 {
 	struct uffd_msg m = { 0 };
 	uint64_t before = os_now_ns();
+	unsigned int generation;
 	uintptr_t addr;
 	uint8_t moves;
 
-	if (!emu_device_up(d) || os_read(d->uffd, &m, sizeof(m)) != sizeof(m) ||
-	    m.event != UFFD_EVENT_PAGEFAULT)
+	/* With the mirror lock it is this engine's, and no file's of the application. */
+	os_read_lock(&emu.mirror);
+	generation = atomic_load(&d->proc.generation);
+	if (!emu_device_up(d) || os_read(d->uffd, &m, sizeof(m)) != sizeof(m))
+		m.event = 0;
+	os_read_unlock(&emu.mirror);
+	if (m.event != UFFD_EVENT_PAGEFAULT)
 		return;
 	addr = m.arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
 	moves = emu_moves(addr);
 	if (emu_changed_since(addr, before))
-		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
+		emu_device_wake(d, addr, HMM_PAGE_BYTES);
 	else
-		serve((int)d->index, &m, moves);
+		serve((int)d->index, &m, moves, generation);
 }
 
 struct wait {

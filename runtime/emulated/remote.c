@@ -138,7 +138,7 @@ int emu_remote_map(struct emu_device *d, const struct os_vma *v)
 		emu_count(d, EMU_REMOTE, (v->end - v->start) >> HMM_PAGE_SHIFT);
 	}
 	os_mutex_unlock(&emu.remote_lock);
-	uffd_wake(d->uffd, v->start, v->end - v->start);
+	emu_device_wake(d, v->start, v->end - v->start);
 	return 0;
 }
 
@@ -271,7 +271,7 @@ int emu_copy_read_only(struct emu_device *d, const struct os_vma *v, uintptr_t a
 	}
 	os_read_unlock(&emu.mirror);
 	if (err == EMU_NO_ROOM || err == EMU_DRAIN || err == -EEXIST) {
-		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES); /* it faults again */
+		emu_device_wake(d, addr, HMM_PAGE_BYTES); /* it faults again */
 		if (err != -EEXIST)
 			emu_events_drain();
 		return 0;

@@ -170,6 +170,65 @@ static void at_work(void)
 		CU_ASSERT_EQUAL(in_child(killed_at_work, &i), 0);
 }
 
+static void *reads_on(void *arg)
+{
+	struct worker *w = arg;
+	char *buffer = malloc(4 * MIB);
+
+	while (!atomic_load(&w->stop)) {
+		long n = hmm_device_read(h, 0, w->p, buffer, 4 * MIB);
+
+		if (n <= 0 && n != -ENODEV)
+			atomic_store(&w->odd, n ? n : 1);
+		if (n > 0 && !all_bytes(buffer, (size_t)n, 5))
+			atomic_fetch_add(&w->wrong, 1);
+	}
+	free(buffer);
+	return NULL;
+}
+
+/* As after a kernel's bad access: the next one to connect gets another engine. */
+static int replaced_at_work(void *unused)
+{
+	struct worker w = { .p = map_pages(4 * MIB, 5) };
+	unsigned int generation = 0, last = 0;
+	pthread_t thread;
+	int fd;
+
+	(void)unused;
+	if (hmm_open(&h, &options) || pthread_create(&thread, NULL, reads_on, &w))
+		return 1;
+	for (int i = 0; i < scaled(30); i++) {
+		int pid;
+
+		usleep(5000);
+		pid = engine_pid(h, 0);
+		if (pid > 0)
+			kill(pid, SIGSEGV);
+		if (!is_gone(pid, 5000))
+			return 2;
+		if (hmm_engine_connect(h, 0, &fd, &generation))
+			return 3;
+		close(fd);
+		if (generation == last)
+			return 4;
+		last = generation;
+	}
+	atomic_store(&w.stop, 1);
+	pthread_join(thread, NULL);
+	hmm_close(h);
+	return w.wrong ? 5 : w.odd ? 6 : 0;
+}
+
+static void replaced(void)
+{
+	int ended = in_child(replaced_at_work, NULL);
+
+	if (ended)
+		printf("(%d) ", ended);
+	CU_ASSERT_EQUAL(ended, 0);
+}
+
 /* Stopped is not dead: what needs the engine waits, and goes on when it does. */
 static int stopped(void *unused)
 {
@@ -265,6 +324,7 @@ void add_lost_suite(void)
 
 	CU_add_test(s, "what a lost device answers", answers);
 	CU_add_test(s, "engines killed at work", at_work);
+	CU_add_test(s, "an engine replaced under device I/O", replaced);
 	CU_add_test(s, "an engine stopped for a while", stop_and_continue);
 	CU_add_test(s, "clients that end", clients_end);
 }
