@@ -12,8 +12,8 @@
 #include <errno.h>
 
 #define FIRST_WINDOW 16
-#define AGAIN_NS 100000000ull /* a thread that was told to try again has done so by then */
-#define BUSY_NS 100000000ull  /* pinned pages are tried again for so long */
+#define AGAIN_NS 1000000000ull /* a thread that was told to try again has done so by then */
+#define BUSY_NS 100000000ull   /* pinned pages are tried again for so long */
 
 /*
  * Is it there already? Reclaim takes entries of a shared mapping away as it likes, so
@@ -183,16 +183,16 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
  * A message may be old: its page was served on behalf of another one, the thread went on, and
  * the program has unmapped the page since. So a thread is told to try again, and only what it
  * asks for twice in a row is invalid: at once, for two old messages of a page may be far apart.
+ * At once is until @began, when its second message was taken up: to refuse it may take long.
  */
-static bool asked_before(struct emu_device *d, uintptr_t addr, uint32_t tid)
+static bool asked_before(struct emu_device *d, uintptr_t addr, uint32_t tid, uint64_t began)
 {
 	struct emu_refused *r = &d->refused[tid % EMU_REFUSED];
-	uint64_t now = os_now_ns();
 	bool before;
 
 	os_mutex_lock(&d->proc.fault_lock);
-	before = r->addr == addr && r->tid == tid && now - r->at < AGAIN_NS;
-	*r = before ? (struct emu_refused){ 0 } : (struct emu_refused){ addr, tid, now };
+	before = r->addr == addr && r->tid == tid && began >= r->at && began - r->at < AGAIN_NS;
+	*r = before ? (struct emu_refused){ 0 } : (struct emu_refused){ addr, tid, os_now_ns() };
 	os_mutex_unlock(&d->proc.fault_lock);
 	return before;
 }
@@ -217,7 +217,7 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t 
 	uintptr_t addr = msg->arg.pagefault.address & ~(HMM_PAGE_BYTES - 1);
 	uint64_t flags = msg->arg.pagefault.flags;
 	bool write = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
-	uint64_t began = hmm_trace_begin();
+	uint64_t began = hmm_trace_begin(), now = os_now_ns();
 	const char *why;
 
 	if (generation != atomic_load(&d->proc.generation))
@@ -238,7 +238,7 @@ void emu_device_fault(struct emu_device *d, const struct uffd_msg *msg, uint8_t 
 	emu_count(d, EMU_DEVICE_FAULTS, -1ull);
 	atomic_fetch_sub(&d->proc.served, 1);
 	/* The page was here since the message was read: it is an old one. */
-	if (emu_moves(addr) != moves || !asked_before(d, addr, msg->arg.pagefault.feat.ptid)) {
+	if (emu_moves(addr) != moves || !asked_before(d, addr, msg->arg.pagefault.feat.ptid, now)) {
 		emu_device_wake(d, addr, HMM_PAGE_BYTES);
 		return;
 	}

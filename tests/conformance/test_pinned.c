@@ -99,6 +99,30 @@ static void device_touch(void)
 	munmap(p, 4 * PAGE);
 }
 
+/* Not beside it but of it: that ends, too. The driver lets a device read it where it is. */
+static void device_refused(void)
+{
+	char *p = map_pages(4 * PAGE, 5), c = 0, buffer[2 * PAGE];
+	struct hmm_device_info info;
+	int ring = notices() ? pin(p + PAGE, PAGE) : -ENOSYS;
+
+	if (ring < 0 || hmm_device_info(h, 0, &info) || strcmp(info.backend, "emulated") != 0) {
+		printf("(skipped) ");
+		return;
+	}
+	alarm(30);
+	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + PAGE, &c, 1), -EFAULT);
+	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p, buffer, sizeof(buffer)), PAGE);
+	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + PAGE, &c, 1), -EFAULT);
+	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + 2 * PAGE, &c, 1), 1);
+	alarm(0);
+	CU_ASSERT_EQUAL(c, 5);
+	CU_ASSERT(page_flags(p + PAGE) & HMM_PAGE_PINNED);
+	unpin(ring);
+	CU_ASSERT(moves(p + PAGE));
+	munmap(p, 4 * PAGE);
+}
+
 /* Registering memory whose pages are on the device brings them home and holds them. */
 static void registered_while_resident(void)
 {
@@ -145,6 +169,7 @@ void add_pinned_suite(void)
 
 	CU_add_test(s, "a pinned page stays where it is", stays);
 	CU_add_test(s, "a device beside pinned pages", device_touch);
+	CU_add_test(s, "a device's touch of a pinned page", device_refused);
 	CU_add_test(s, "pinned while on a device", registered_while_resident);
 	CU_add_test(s, "many pinned pages", many);
 }
