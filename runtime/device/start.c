@@ -12,7 +12,6 @@
 #include "os/sys.h"
 
 #include <dlfcn.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -26,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define START_MS 20000
+#define START_MS 20000u
 #define SPAWN_STACK (64u << 10)
 
 #ifndef HMM_ENGINE_INSTALLED
@@ -179,6 +178,20 @@ static int check_hello(const struct hmm_engine_hello *hello, ssize_t got, int fl
 	return as_expected ? 0 : -EPROTO;
 }
 
+/* The application's timers do not end its wait, nor make it longer. */
+static int wait_for(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t until = os_now_ns() + START_MS * 1000000ull, now;
+	int n;
+
+	do {
+		now = os_now_ns();
+		n = poll(&p, 1, now < until ? (int)((until - now) / 1000000) : 0);
+	} while (n < 0 && errno == EINTR);
+	return n == 1 ? 0 : n ? -errno : -ETIMEDOUT;
+}
+
 static int receive_hello(int fd, int fds[HMM_PROC_FDS], unsigned int expected)
 {
 	union {
@@ -191,14 +204,15 @@ static int receive_hello(int fd, int fds[HMM_PROC_FDS], unsigned int expected)
 			    .msg_iovlen = 1,
 			    .msg_control = control.bytes,
 			    .msg_controllen = sizeof(control.bytes) };
-	struct pollfd p = { .fd = fd, .events = POLLIN };
 	unsigned int n;
 	ssize_t got;
-	int err;
+	int err = wait_for(fd);
 
-	if (poll(&p, 1, START_MS) != 1)
-		return -ETIMEDOUT;
-	got = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+	if (err)
+		return err;
+	do {
+		got = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+	} while (got < 0 && errno == EINTR);
 	n = got < 0 ? 0 : received(&m, fds);
 	err = check_hello(&hello, got, m.msg_flags, n == expected);
 	while (err && n)

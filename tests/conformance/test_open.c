@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 struct attempt {
@@ -278,6 +280,35 @@ static void version(void)
 	CU_ASSERT_STRING_EQUAL(hmm_version(), want);
 }
 
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* Signals arrive all the time, and interrupt system calls. */
+static int open_under_signals(void *unused)
+{
+	struct sigaction sa = { .sa_handler = on_alarm };
+	struct itimerval often = { { 0, 1000 }, { 0, 1000 } };
+
+	(void)unused;
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < 3; i++) {
+		int err = hmm_open(&h, &options);
+
+		if (err)
+			return -err;
+		hmm_close(h);
+	}
+	return 0;
+}
+
+static void signals(void)
+{
+	CU_ASSERT_EQUAL(in_child(open_under_signals, NULL), 0);
+}
+
 void add_open_suite(void)
 {
 	CU_pSuite s = CU_add_suite("open", NULL, NULL);
@@ -289,5 +320,6 @@ void add_open_suite(void)
 	CU_add_test(s, "one descriptor more each time", descriptors);
 	CU_add_test(s, "handles share devices", handles);
 	CU_add_test(s, "other devices after the last handle", other_devices);
+	CU_add_test(s, "under a timer's signals", signals);
 	CU_add_test(s, "version", version);
 }
