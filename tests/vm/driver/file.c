@@ -290,6 +290,7 @@ int main(int argc, char **argv)
 	CU_add_test(s, "larger than the device", eviction);
 	file_names();
 	file_holes();
+	file_owners();
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();

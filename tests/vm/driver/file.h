@@ -20,5 +20,6 @@ void drop_caches(void);
 /* Suites. */
 void file_names(void);
 void file_holes(void);
+void file_owners(void);
 
 #endif /* HMM_TESTS_VM_FILE_H */
