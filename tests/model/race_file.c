@@ -103,10 +103,30 @@ static int sync_range(struct racer *r, size_t offset, size_t n)
 	return hmm_sync(r->d.h, r->d.m.base + offset, n, 0);
 }
 
+/* What others count is in the lower file as they had counted it before, or newer. */
+static void look_below_at_counter(struct racer *r)
+{
+	struct growth_look l = growth_begin(r);
+	size_t page = l.offset & ~(PAGE - 1);
+	int err = broken("sync") ? 0 : sync_range(r, page, PAGE);
+
+	if (err || pread(r->client->lower, r->d.plain, 1, (off_t)l.offset) != 1)
+		racer_wrong(r, "lower file", l.offset, "sync or read", err, 0);
+	else
+		growth_judge(r, "lower file's counter", &l);
+}
+
+static bool is_on_device(struct racer *r, unsigned int page)
+{
+	struct hmm_page_status s;
+
+	return hmm_query(r->d.h, r->d.m.base + page * PAGE, 1, &s) == 1 && s.location >= 0;
+}
+
 /* Nobody else stores to it: not older, and not newer either. */
 void sync_and_look(struct racer *r, unsigned int page)
 {
-	bool all = on_driver() && below(&r->d, 2);
+	bool all = on_driver() && below(&r->d, 2), resident = is_on_device(r, page);
 	int err = 0;
 
 	racer_note(r, "owner", all ? "fsync" : "msync", page * PAGE, PAGE, 0);
@@ -118,7 +138,11 @@ void sync_and_look(struct racer *r, unsigned int page)
 		racer_wrong(r, "owner", page * PAGE, "sync", err, 0);
 	else if (r->client->lower >= 0)
 		look_below(r, page);
-	racer_did(r, RACE_SYNCS, 1);
+	if (resident && is_on_device(r, page))
+		atomic_fetch_add(&r->race->in_place, 1);
+	if (r->client->lower >= 0)
+		look_below_at_counter(r);
+	racer_did(r, RACE_SYNCS, 1 + (r->client->lower >= 0));
 }
 
 void check_lower(struct racer *r)

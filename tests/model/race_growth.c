@@ -5,7 +5,7 @@
  */
 #include "model/racing.h"
 
-#define STALE_EVERY 64 /* broken: a count that is published, but not stored */
+#define STALE_EVERY 16 /* broken: a count that is published, but not stored */
 
 static void count_up(struct racer *r, enum way way)
 {
@@ -15,28 +15,37 @@ static void count_up(struct racer *r, enum way way)
 
 	r->d.plain[0] = (char)value;
 	atomic_store(&g->announced[i], value);
-	if (!broken("stale") || value % STALE_EVERY)
+	if (!broken("stale") || below(&r->d, STALE_EVERY))
 		store_by(r, way, COUNTED_PAGE(page) * PAGE + COUNTER(r->id), 1);
 	atomic_store(&g->published[i], value);
 }
 
-/* A byte is compared by its distance from what was published: 255 steps are told apart. */
-static void look(struct racer *r, enum way way)
+struct growth_look growth_begin(struct racer *r)
 {
 	unsigned int page = below(&r->d, COUNTED), lane = below(&r->d, r->client->lanes);
-	struct growth *g = r->client->growth;
 	unsigned int i = page * MAX_LANES + lane;
-	size_t offset = COUNTED_PAGE(page) * PAGE + COUNTER(lane);
-	uint64_t before = atomic_load(&g->published[i]), after;
-	unsigned char seen;
 
-	if (!load_by(r, way, offset, 1))
-		return;
-	seen = (unsigned char)r->d.plain[0];
-	after = atomic_load(&g->announced[i]);
-	if (after - before < 255 && (unsigned char)(seen - before) > after - before)
-		racer_wrong(r, "counter", offset, "at a time not before its value", seen,
-			    (unsigned char)before);
+	return (struct growth_look){ i, COUNTED_PAGE(page) * PAGE + COUNTER(lane),
+				     atomic_load(&r->client->growth->published[i]) };
+}
+
+/* A byte is compared by its distance from what was published: 255 steps are told apart. */
+void growth_judge(struct racer *r, const char *who, const struct growth_look *l)
+{
+	uint64_t after = atomic_load(&r->client->growth->announced[l->counter]);
+	unsigned char seen = (unsigned char)r->d.plain[0];
+
+	if (after - l->before < 255 && (unsigned char)(seen - l->before) > after - l->before)
+		racer_wrong(r, who, l->offset, "an old or unknown count", seen,
+			    (unsigned char)l->before);
+}
+
+static void look(struct racer *r, enum way way)
+{
+	struct growth_look l = growth_begin(r);
+
+	if (load_by(r, way, l.offset, 1))
+		growth_judge(r, "counter", &l);
 }
 
 static void by_kernel(struct racer *r)

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define PRESS_EVERY 30 /* migrations */
+
 static void move_some(struct racer *r)
 {
 	struct drive *d = &r->d;
@@ -157,12 +159,20 @@ static void press(struct racer *r)
 	racer_did(r, RACE_PRESSURE, 1);
 }
 
+/* As often as there are migrations for it to meet, not as time goes by. */
 void *race_presser(void *racer)
 {
 	struct racer *r = racer;
+	long next = 0;
 
 	while (!is_over(r)) {
-		usleep(10000 + below(&r->d, 40000));
+		long moves = atomic_load(&r->race->count[RACE_MIGRATIONS]);
+
+		if (moves < next) {
+			usleep(2000);
+			continue;
+		}
+		next = moves + 1 + below(&r->d, 2 * PRESS_EVERY);
 		if (!settings.cgroup || below(&r->d, 2))
 			drop(r);
 		else

@@ -122,6 +122,8 @@ static void print_counts(struct client *c)
 			printf("%s%ld %s", i ? ", " : ": ", atomic_load(&c->race->count[i]),
 			       names[i]);
 	hmm_stats(c->d.h, -1, &s);
+	if (c->file >= 0)
+		printf("; %ld syncs left their page on a device", atomic_load(&c->race->in_place));
 	printf("; of one client %lu pages out, %lu home\n    ", (unsigned long)s.pages_to_device,
 	       (unsigned long)s.pages_to_system);
 }
@@ -220,6 +222,8 @@ static int prepare(struct client *c, struct race *race)
 {
 	bool calls = settings.file && on_driver();
 
+	if (settings.clients > 2 || (settings.file && !calls && settings.clients > 1))
+		return -EINVAL; /* the emulated backend has a file for one process */
 	*c = (struct client){ .race = race, .own_lanes = calls ? 8 : 6, .file = -1, .lower = -1 };
 	c->lanes = c->own_lanes * (settings.file ? settings.clients : 1);
 	c->page_owners = settings.file ? 2 * settings.clients : 2;

@@ -46,6 +46,7 @@ enum race_kind {
 struct race {
 	long goal; /* operations */
 	_Atomic long count[RACE_KINDS], done, bad, clock;
+	_Atomic long in_place; /* syncs of a page that was on a device before and after */
 	_Atomic unsigned int ready, ended; /* clients */
 	_Atomic bool over;
 };
@@ -111,6 +112,14 @@ void *race_presser(void *racer);
 
 /* race_growth.c: counts one up by @way, and looks at one of another lane. */
 void growth_step(struct racer *r, enum way way);
+/* Which counter, and what it was at least from then on; to hold the first byte of plain against. */
+struct growth_look {
+	unsigned int counter;
+	size_t offset;
+	uint64_t before;
+};
+struct growth_look growth_begin(struct racer *r);
+void growth_judge(struct racer *r, const char *who, const struct growth_look *l);
 
 /* race_file.c: before there are clients, and then in each. 0 or -errno. */
 int file_create(struct client *c);

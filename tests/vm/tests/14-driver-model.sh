@@ -3,7 +3,7 @@
 # Random operations against the model of the page states, on the driver: one by one, and 10^5 that
 # race (10^4 where all is slow), of anonymous memory and of a file, of one client and of two, under
 # want of memory.
-# limit: 200
+# limit: 400
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"
@@ -46,7 +46,7 @@ race_on() {
 
 for ((seed = 1; seed <= rounds; seed++)); do
 	for clients in 1 2; do
-		run=(--seed $seed --clients $clients --count $racing)
+		run=(--seed "$seed" --clients "$clients" --count "$racing")
 		echo "-- anonymous memory, $clients clients"
 		race "${run[@]}"
 		lower=/mnt/tmpfs
@@ -55,6 +55,15 @@ for ((seed = 1; seed <= rounds; seed++)); do
 		race_on $lower "${run[@]}"
 	done
 done
+
+# What must fail: nothing is synced; the engines keep what went home.
+if [ "$HMM_VARIANT" = plain ]; then
+	echo "-- controls"
+	race_on /mnt/tmpfs --seed 1 --count 3000 --negative sync
+	unload_driver
+	load_driver devices=2 mib=8 skip_fence=2
+	race_on /mnt/tmpfs --seed 1 --count 3000 --negative outside
+fi
 
 swapoff "$swap"
 losetup -d "$swap"
