@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * What it costs to move a page: the driver's ioctls, or those of the kernel's own test driver,
- * lib/test_hmm.c. The best of several rounds, in nanoseconds a page; with an emulator that counts
- * (run.sh --icount) these are instructions.
+ * What it costs to move a page: the driver's ioctls, those of the kernel's own test driver,
+ * lib/test_hmm.c, or of floor/floor.c, which does nothing but what the core wants done. The best of
+ * several rounds, in nanoseconds a page; with an emulator that counts (run.sh --icount) these are
+ * instructions.
  *
- *   cost hmm_drm|test_hmm
+ *   cost hmm_drm|test_hmm|floor
  *
  * Prints one line: to the device, home, and home by the CPU's touch. What the test driver's call to
  * the device costs has the copy in it that it makes of what is there then, for its caller.
@@ -31,8 +32,9 @@ struct mirror_call {
 };
 #define MIRROR_TO_DEVICE _IOWR('H', 2, struct mirror_call)
 #define MIRROR_TO_SYSTEM _IOWR('H', 3, struct mirror_call)
+#define FLOOR_PREPARE _IO('H', 15)
 
-static bool ours;
+static bool ours, floors;
 static int mirror;
 static char *buffer;
 
@@ -78,11 +80,18 @@ static void least(uint64_t *best, uint64_t began)
 		*best = cost;
 }
 
+static void prepare(void)
+{
+	if (floors && ioctl(mirror, FLOOR_PREPARE))
+		exit(1);
+}
+
 static void measure(char *p, uint64_t best[3])
 {
 	uint64_t began;
 
 	memset(p, 1, BYTES);
+	prepare();
 	began = now();
 	move(p, true);
 	least(&best[0], began);
@@ -90,6 +99,7 @@ static void measure(char *p, uint64_t best[3])
 	move(p, false);
 	least(&best[1], began);
 	move(p, true);
+	prepare();
 	began = now();
 	for (size_t at = 0; at < BYTES; at += PAGE)
 		if (*(volatile char *)(p + at) != 1)
@@ -103,12 +113,13 @@ int main(int argc, char **argv)
 	char *p = map_anonymous(BYTES);
 
 	ours = argc > 1 && !strcmp(argv[1], "hmm_drm");
+	floors = argc > 1 && !strcmp(argv[1], "floor");
 	buffer = map_anonymous(BYTES);
 	madvise(p, BYTES, MADV_NOHUGEPAGE);
 	memset(buffer, 0, BYTES);
 	if (ours && client_open())
 		return 1;
-	mirror = ours ? -1 : open("/dev/hmm_dmirror0", O_RDWR);
+	mirror = ours ? -1 : open(floors ? "/dev/hmm_floor" : "/dev/hmm_dmirror0", O_RDWR);
 	if (!ours && mirror < 0)
 		return 1;
 	for (int i = 0; i < ROUNDS; i++)
