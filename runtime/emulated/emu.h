@@ -69,7 +69,6 @@ struct emu {
 	struct emu_device device[HMM_MAX_DEVICES];
 	struct os_mutex window_lock;
 	struct hmm_window cpu_window, device_window;
-	bool handler_reads;            /* and serves its first fault. Locking: mirror exclusively */
 	_Atomic uint32_t hold;         /* forks under way: nothing goes to a device */
 	_Atomic uint64_t staged_pages; /* frames kept in staging slots */
 	/* In here, so that a forked child starts with all of them free. */
@@ -209,8 +208,12 @@ int emu_unshare_range(uintptr_t start, uintptr_t end);
 int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);
 
 /* events.c */
-void emu_events_drain(void);            /* no lock held */
-void emu_events_drain_by_handler(void); /* which looks into the queue afterwards */
+void emu_events_drain(void); /* no lock held */
+/*
+ * For a handler, without a lock: what waits up to the first fault. True: that is for the caller to
+ * serve, on the CPU that waits for it, while other handlers read on.
+ */
+bool emu_events_next(struct uffd_msg *fault, uint8_t *homes);
 /* The mirror lock, exclusively; unlocking first acts on the events read meanwhile. */
 void emu_exclusive_lock(void);
 void emu_exclusive_unlock(void);

@@ -63,16 +63,27 @@ static void drop_range(uintptr_t start, uintptr_t end, bool unmapped)
 	}
 }
 
+static bool read_message(struct uffd_msg *m)
+{
+	return os_read(emu.client, m, sizeof(*m)) == sizeof(*m);
+}
+
+static void hold(const struct uffd_msg *m)
+{
+	if (!emu_take_announced(m))
+		pending[n_pending++] = *m;
+}
+
 bool emu_events_read(void)
 {
 	struct uffd_msg m = { 0 };
 
-	if (n_pending == MAX_EVENTS || os_read(emu.client, &m, sizeof(m)) != sizeof(m))
+	if (n_pending == MAX_EVENTS || !read_message(&m))
 		return false;
 	if (m.event == UFFD_EVENT_PAGEFAULT)
 		emu_queue_fault(-1, &m, emu_homes(m.arg.pagefault.address), 0);
-	else if (!emu_take_announced(&m))
-		pending[n_pending++] = m;
+	else
+		hold(&m);
 	return true;
 }
 
@@ -224,26 +235,31 @@ void emu_exclusive_unlock(void)
 	os_write_unlock(&emu.mirror);
 }
 
-static void drain(bool handler)
+void emu_events_drain(void)
 {
 	os_write_lock(&emu.mirror);
-	emu.handler_reads = handler;
 	while (emu_events_read())
 		if (n_pending == MAX_EVENTS)
 			act_on_pending();
 	act_on_pending();
-	emu.handler_reads = false;
 	os_write_unlock(&emu.mirror);
 }
 
-void emu_events_drain(void)
+bool emu_events_next(struct uffd_msg *fault, uint8_t *homes)
 {
-	drain(false);
-}
+	bool is_fault = false;
 
-void emu_events_drain_by_handler(void)
-{
-	drain(true);
+	os_write_lock(&emu.mirror);
+	while (!is_fault && n_pending < MAX_EVENTS && read_message(fault)) {
+		is_fault = fault->event == UFFD_EVENT_PAGEFAULT;
+		if (is_fault)
+			*homes = emu_homes(fault->arg.pagefault.address);
+		else
+			hold(fault);
+	}
+	act_on_pending();
+	os_write_unlock(&emu.mirror);
+	return is_fault;
 }
 
 bool emu_events_held(void)

@@ -56,11 +56,10 @@ static void wake(int device, const struct uffd_msg *msg)
 
 void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen, unsigned int generation)
 {
-	bool full, first;
+	bool full;
 
 	os_mutex_lock(&queue.lock);
 	full = queue.tail - queue.head == QUEUE_SIZE;
-	first = queue.tail == queue.head;
 	if (!full) {
 		queue.entry[queue.tail % QUEUE_SIZE].device = device;
 		queue.entry[queue.tail % QUEUE_SIZE].seen = seen;
@@ -71,8 +70,8 @@ void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen, unsig
 	os_mutex_unlock(&queue.lock);
 	if (full) /* the thread faults again when it is woken */
 		wake(device, msg);
-	else if (device >= 0 || !first || !emu.handler_reads)
-		emu_kick(); /* else who reads serves it, on the CPU that waits for it */
+	else
+		emu_kick();
 }
 
 static void serve(int device, const struct uffd_msg *m, uint8_t seen, unsigned int generation)
@@ -139,6 +138,15 @@ static void serve_device(struct emu_device *d)
 		serve((int)d->index, &m, moves, generation);
 }
 
+static void serve_client(void)
+{
+	struct uffd_msg m = { 0 };
+	uint8_t homes;
+
+	if (emu_events_next(&m, &homes))
+		serve(-1, &m, homes, 0);
+}
+
 struct wait {
 	struct pollfd fd[2 + 2 * HMM_MAX_DEVICES];
 	unsigned int device[2 + 2 * HMM_MAX_DEVICES];
@@ -184,7 +192,7 @@ static void handler_loop(void *unused)
 				serve_device(d);
 		}
 		if (w.fd[1].revents)
-			emu_events_drain_by_handler();
+			serve_client();
 		if (w.fd[0].revents && !atomic_load(&stopping))
 			os_read(kick_fd, &value, sizeof(value));
 		serve_queue();
