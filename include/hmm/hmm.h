@@ -153,7 +153,7 @@ struct hmm_page_status {
 #define HMM_PAGE_PINNED 0x2u  /* refused its last migration: pinned or busy */
 #define HMM_PAGE_SHARED 0x4u  /* belongs to a shared mapping */
 #define HMM_PAGE_REMOTE 0x8u  /* the device maps it where it is */
-#define HMM_PAGE_COPIED 0x10u /* read-mostly: devices have copies of it, to read */
+#define HMM_PAGE_COPIED 0x10u /* devices have copies of it, to read */
 
 /**
  * hmm_query() - where each page of a range is. A snapshot.

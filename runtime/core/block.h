@@ -31,7 +31,7 @@
 struct hmm_block_device {
 	struct hmm_bits frames; /* backed by a device frame, resident or recycled */
 	struct hmm_bits copies; /* read-only copies of pages that stay with the CPU */
-	struct hmm_bits shared; /* copies of read-mostly pages that the system owns */
+	struct hmm_bits shared; /* copies, to read, of pages that the system owns */
 	unsigned int resident;  /* pages whose owner this device is */
 	bool native;            /* mapped without fault tracking: all 512 are resident */
 	bool on_lru;
@@ -50,6 +50,7 @@ struct hmm_block {
 	struct hmm_bits pinned;      /* refused its last migration */
 	struct hmm_bits kernel_used; /* must stay where the kernel can fault on nothing */
 	struct hmm_bits read_only;   /* mapping had no write access when it migrated */
+	uint8_t alone;               /* CPU faults that are to leave no copy on the device */
 	uint8_t owner[HMM_BLOCK_PAGES];
 	uint8_t homes[HMM_BLOCK_PAGES]; /* how often it left a device for the system, modulo 256 */
 	uint8_t moves[HMM_BLOCK_PAGES]; /* how often its owner changed, modulo 256 */

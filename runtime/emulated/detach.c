@@ -68,7 +68,8 @@ static int detach_locked(struct hmm_block *b, struct emu_device *d, unsigned int
 
 /*
  * What was taken is what we protected, or was put there by mremap() of another thread just before:
- * the event of that is pending, and it goes back.
+ * the event of that is pending, and it goes back. It may have been protected where it was, if a
+ * device reads it, too; then the event alone tells.
  */
 static int copy_taken(struct hmm_block *b, struct emu_device *d, unsigned int i,
 		      const struct emu_taken *t, bool streaming, struct hmm_bits *out)
@@ -81,7 +82,8 @@ static int copy_taken(struct hmm_block *b, struct emu_device *d, unsigned int i,
 	if (fence)
 		copy_pages(alias, t->at, n, streaming);
 	for (unsigned int p = 0; p < n; p++) {
-		if (fence && is_there(t->map[p]) && !(t->map[p] & OS_PAGEMAP_WP)) {
+		if (fence && is_there(t->map[p]) &&
+		    (!(t->map[p] & OS_PAGEMAP_WP) || emu_has_arrived(hmm_block_addr(b, i + p)))) {
 			emu_put_back(hmm_block_addr(b, i + p), t->at + p * HMM_PAGE_BYTES);
 			err = EMU_DRAIN;
 		} else {

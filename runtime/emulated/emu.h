@@ -193,12 +193,18 @@ int emu_evict_advised(struct emu_device *d);
 int emu_advised(uintptr_t start, uintptr_t end, int advice, int target);
 
 /*
- * share.c: copies of read-mostly pages on devices. Locking of the first three: as emu_to_device().
+ * share.c: copies of pages on devices, to read. Locking but for the last two: as emu_to_device().
  * emu_share: what the device owns of [i, end) and was advised so goes home, and stays there to
  * read. 0, EMU_DRAIN, or -errno.
  */
 int emu_share(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
+/* The same of a run that the device owns, advised or not. The client's pages are write-protected. */
+int emu_share_run(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
 void emu_unshare(struct hmm_block *b, unsigned int i, unsigned int end);
+/* Is there a copy that was advised? */
+bool emu_keeps_shared(const struct hmm_block *b);
+/* Where the copies from @i on end that nobody advised, at least i + 1. */
+unsigned int emu_shared_run(const struct hmm_block *b, unsigned int i, unsigned int end);
 bool emu_is_shared(const struct hmm_block *b, unsigned int i, unsigned int end);
 /* The same for one more device. False: there is no copy. No lock held. */
 bool emu_share_again(struct hmm_block *b, struct emu_device *d, unsigned int i);
@@ -219,6 +225,8 @@ void emu_exclusive_lock(void);
 void emu_exclusive_unlock(void);
 bool emu_events_read(void); /* one, or a fault. Locking: mirror exclusively */
 bool emu_events_held(void); /* read, and to be acted upon. Locking: as above */
+/* Has an mremap() of the application put a page there that it had not yet at the last look? */
+bool emu_has_arrived(uintptr_t addr); /* Locking: as above */
 /* What an mremap() of the application has put at @addr, and we have taken. Locking: as above. */
 void emu_put_back(uintptr_t addr, const char *src);
 void emu_events_forget(void); /* in a forked child */

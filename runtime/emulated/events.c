@@ -152,6 +152,17 @@ static bool find_arrival(uintptr_t addr, unsigned int *next)
 	return false;
 }
 
+bool emu_has_arrived(uintptr_t addr)
+{
+	unsigned int next;
+
+	/* Its mremap() is over, its event may not be queued yet. */
+	while (uffd_events_pending(emu.client) && n_pending < MAX_EVENTS)
+		if (!emu_events_read())
+			os_syscall1(SYS_sched_yield, 0);
+	return find_arrival(addr, &next);
+}
+
 void emu_put_back(uintptr_t addr, const char *src)
 {
 	uint64_t until = os_now_ns() + HOME_NS;

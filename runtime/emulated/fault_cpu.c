@@ -8,6 +8,7 @@
 
 #define DWELL_NS 100000u /* a page stays where it arrived at least so long */
 #define FIRST_WINDOW 4
+#define ALONE 32 /* faults that leave no copy after a store showed that it was of no use */
 
 static const char zeros[4096] __attribute__((aligned(4096)));
 
@@ -71,7 +72,7 @@ static int first_touch(struct hmm_block *b, uintptr_t addr)
 	size_t done;
 	int err = 0;
 
-	if (b && !hmm_block_resident(b) && !emu_is_shared(b, 0, HMM_BLOCK_PAGES))
+	if (b && !hmm_block_resident(b) && !emu_keeps_shared(b))
 		err = untrack(b);
 	if (err)
 		return err;
@@ -83,17 +84,38 @@ static int first_touch(struct hmm_block *b, uintptr_t addr)
 	return 0;
 }
 
-/* Locking: mirror shared, b->lock. */
-static int bring_home(struct hmm_block *b, uintptr_t addr, bool write)
+/*
+ * A load here and there takes no page away: the device may go on reading it, and neither must its
+ * frame be freed, which costs more than the rest, nor any TLB be flushed. Not where the kernel's
+ * own stores to a write-protected page fail, and not where stores came after the loads of late.
+ * Locking: mirror shared, b->lock.
+ */
+static bool may_share(struct hmm_block *b, unsigned int pages)
+{
+	if (pages > FIRST_WINDOW || emu.user_only || atomic_load(&emu.hold))
+		return false;
+	if (!b->alone)
+		return true;
+	b->alone--;
+	return false;
+}
+
+/* *woken: who waits for the page was. Locking: mirror shared, b->lock. */
+static int bring_home(struct hmm_block *b, uintptr_t addr, bool write, bool *woken)
 {
 	struct emu_device *d = &emu.device[b->owner[hmm_block_index(addr)] - 1];
 	unsigned int i = hmm_block_index(addr), pages;
 
 	pages = emu_window(&emu.cpu_window, addr, HMM_SYSTEM, FIRST_WINDOW);
 	emu_count(d, EMU_CPU_FAULTS, 1);
-	if (!write && emu_device_up(d) && !emu_share(b, d, i, i + pages) && !b->owner[i])
-		return 0;
-	return emu_to_system(b, d, i, i + pages, false);
+	if (!write && emu_device_up(d)) {
+		if (may_share(b, pages))
+			emu_share_run(b, d, i, hmm_block_owner_run(b, i, i + pages, b->owner[i]));
+		else
+			emu_share(b, d, i, i + pages);
+	}
+	*woken = !b->owner[i];
+	return *woken ? 0 : emu_to_system(b, d, i, i + pages, false);
 }
 
 uint8_t emu_homes(uintptr_t addr)
@@ -122,14 +144,23 @@ static bool is_over(struct hmm_block *b, uintptr_t addr, uint8_t homes)
 /* Locking: mirror shared, b->lock (or no block). */
 static void unprotect(struct hmm_block *b, uintptr_t addr)
 {
-	if (b && !(emu.test_skip & EMU_SKIP_SHARED_FENCE))
-		emu_unshare(b, hmm_block_index(addr), hmm_block_index(addr) + 1);
-	uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
+	unsigned int i = hmm_block_index(addr), stop = i + 1;
+
+	if (b && emu_is_shared(b, i, stop)) {
+		stop = emu_shared_run(b, i,
+				      i + FIRST_WINDOW < HMM_BLOCK_PAGES ? i + FIRST_WINDOW :
+									   HMM_BLOCK_PAGES);
+		b->alone = ALONE;
+		if (!(emu.test_skip & EMU_SKIP_SHARED_FENCE))
+			emu_unshare(b, i, stop);
+	}
+	uffd_protect(emu.client, addr, (stop - i) * HMM_PAGE_BYTES, false);
 }
 
 static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
 {
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+	bool woken = false;
 	int err = 0;
 
 	os_read_lock(&emu.mirror);
@@ -138,13 +169,13 @@ static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
 	if (b && b->owner[hmm_block_index(addr)] && is_over(b, addr, homes))
 		; /* a thread that waits none the less faults again */
 	else if (b && hmm_block_owner(b, hmm_block_index(addr)))
-		err = bring_home(b, addr, flags & UFFD_PAGEFAULT_FLAG_WRITE);
+		err = bring_home(b, addr, flags & UFFD_PAGEFAULT_FLAG_WRITE, &woken);
 	else if (flags & UFFD_PAGEFAULT_FLAG_WP)
 		/* Devices have copies, or a migration by copying was given up, or came and went. */
 		unprotect(b, addr);
 	else
 		err = first_touch(b, addr);
-	if (!err)
+	if (!err && !woken)
 		uffd_wake(emu.client, addr, HMM_PAGE_BYTES);
 	if (b)
 		os_mutex_unlock(&b->lock);

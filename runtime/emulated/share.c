@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Read-mostly pages: the system owns a page, and devices have copies of it to read. The client's
- * page is write-protected and so are the engines' entries, so whoever writes faults: the CPU's
- * store drops the copies first, a device's takes the page as any other.
+ * Read-mostly pages, and single pages that the CPU has only read so far: the system owns a page,
+ * and devices have copies of it to read. The client's page is write-protected and so are the
+ * engines' entries, so whoever writes faults: the CPU's store drops the copies first, a device's
+ * takes the page as any other.
  *
  * A copy begins as a migration, which a pinned page refuses: the kernel's own stores into one
  * (O_DIRECT) would pass the write-protection by. It then goes home without leaving the device.
@@ -34,8 +35,7 @@ bool emu_is_shared(const struct hmm_block *b, unsigned int i, unsigned int end)
 	return false;
 }
 
-/* Pages [i, end), all of the device. Its stores stop; then the client gets copies. */
-static int share_run(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
+int emu_share_run(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {
 	char *alias = emu_alias(b, d->index, 0);
 	int err;
@@ -79,10 +79,35 @@ int emu_share(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigne
 		}
 		if (last < hmm_block_addr(b, stop))
 			stop = i + (unsigned int)((last - hmm_block_addr(b, i)) >> HMM_PAGE_SHIFT);
-		err = share_run(b, d, i, stop);
+		err = emu_share_run(b, d, i, stop);
 		i = stop;
 	}
 	return err;
+}
+
+static bool is_mostly(const struct hmm_block *b, unsigned int i)
+{
+	uintptr_t end;
+
+	return hmm_advice_at(hmm_block_addr(b, i), &end).read_mostly;
+}
+
+bool emu_keeps_shared(const struct hmm_block *b)
+{
+	for (unsigned int i = 0; i < HMM_BLOCK_PAGES; i++)
+		if (emu_is_shared(b, i, i + 1) && is_mostly(b, i))
+			return true;
+	return false;
+}
+
+unsigned int emu_shared_run(const struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	unsigned int stop = i + 1;
+
+	while (!is_mostly(b, i) && stop < end && emu_is_shared(b, stop, stop + 1) &&
+	       !is_mostly(b, stop))
+		stop++;
+	return stop;
 }
 
 /* Whose copy can be copied once more? Locking: b->lock. */

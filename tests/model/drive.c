@@ -85,7 +85,7 @@ int check_all(struct drive *d, int device)
 			continue;
 		if (device < 0) {
 			memcpy(d->plain, d->m.base + offset, PAGE);
-			model_cpu_touched(&d->m, offset, PAGE);
+			model_cpu_touched(&d->m, offset, PAGE, false);
 		} else {
 			got = hmm_device_read(d->h, device, d->m.base + offset, d->plain, PAGE);
 			model_device_touched(&d->m, offset, PAGE, (unsigned int)device, false);
@@ -137,6 +137,7 @@ int drive_start(struct drive *d)
 		return err;
 	d->kernel_faults = !(info.flags & HMM_DEVICE_USER_MODE_ONLY);
 	d->m.devices = (unsigned int)hmm_device_count(d->h);
+	d->m.copies = !on_driver() && d->kernel_faults;
 	d->plain = shared_memory(MAX_THREADS * MAX_BYTES);
 	d->filler = mmap(NULL, settings.open.device_bytes, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

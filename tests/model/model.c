@@ -204,32 +204,45 @@ void model_only(struct model *m, unsigned int first, unsigned int n, uint32_t pl
 {
 	for (unsigned int i = first; i < first + n; i++)
 		m->page[i].where = places;
+	if (!(places & AT_SYSTEM))
+		model_no_copies(m, first, n);
 }
 
-static void around(struct model *m, size_t offset, size_t n, uint32_t places)
+void model_no_copies(struct model *m, unsigned int first, unsigned int n)
+{
+	for (unsigned int i = first; i < first + n; i++)
+		m->page[i].copied = false;
+}
+
+static void around(struct model *m, size_t offset, size_t n, uint32_t places, bool copied)
 {
 	unsigned int first = (unsigned int)(offset / PAGE);
 	unsigned int begin = first > NEIGHBOURHOOD ? first - NEIGHBOURHOOD : 0;
+	unsigned int end = begin + (unsigned int)(n / PAGE) + 2 * NEIGHBOURHOOD + 2;
 
-	model_may_be(m, begin, (unsigned int)(n / PAGE) + 2 * NEIGHBOURHOOD + 2, places);
+	model_may_be(m, begin, end - begin, places);
+	for (unsigned int i = begin; copied && i < end && i < m->pages; i++)
+		m->page[i].copied = true;
 }
 
-void model_cpu_touched(struct model *m, size_t offset, size_t n)
+void model_cpu_touched(struct model *m, size_t offset, size_t n, bool store)
 {
 	unsigned int first = (unsigned int)(offset / PAGE);
 
 	if (!n)
 		return;
-	around(m, offset, n, AT_SYSTEM);
+	around(m, offset, n, AT_SYSTEM, m->copies && !store);
 	for (unsigned int i = first; i <= (offset + n - 1) / PAGE; i++)
 		model_only(m, i, 1, AT_SYSTEM | (m->page[i].where & AT_NOWHERE));
+	if (store)
+		model_no_copies(m, first, (unsigned int)((offset + n - 1) / PAGE) + 1 - first);
 }
 
 /* What a device reads it may get a copy of, and of what lies around it. */
 static void may_be_copied(struct model *m)
 {
 	for (unsigned int i = 0; i < m->pages; i++)
-		if (m->mostly[i] && m->page[i].mapped)
+		if ((m->mostly[i] || m->page[i].copied) && m->page[i].mapped)
 			m->page[i].where |= AT_SYSTEM;
 }
 
@@ -238,9 +251,12 @@ void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int
 	if (!n)
 		return;
 	model_evicted(m, device);
-	around(m, offset, n, AT_DEVICE(device));
-	for (size_t i = offset / PAGE; i <= (offset + n - 1) / PAGE; i++)
+	around(m, offset, n, AT_DEVICE(device), false);
+	for (unsigned int i = (unsigned int)(offset / PAGE); i <= (offset + n - 1) / PAGE; i++) {
 		m->page[i].where = AT_DEVICE(device);
+		if (store)
+			model_no_copies(m, i, 1);
+	}
 	if (!store)
 		may_be_copied(m);
 }

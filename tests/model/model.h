@@ -26,6 +26,7 @@ struct model_page {
 	bool locked;    /* mlock() */
 	bool lazy;      /* MADV_FREE: the bytes are .now or .zeroed, until that is seen */
 	bool dirtied;   /* stored to since, so what is seen stays */
+	bool copied;    /* the CPU only read it since it came home: a device may read a copy */
 	int prot;       /* PROT_* */
 	uint32_t where; /* where it may be */
 };
@@ -34,6 +35,7 @@ struct model {
 	char *base; /* the real range */
 	unsigned int pages;
 	unsigned int devices;
+	bool copies; /* a page that the CPU reads stays on its device, to read */
 	struct model_page *page;
 	bool *mostly; /* advised to be read mostly: of the address, not of the page */
 	char *now;    /* the bytes that it must hold */
@@ -73,13 +75,15 @@ unsigned int model_alike(const struct model *m, unsigned int first, unsigned int
 unsigned int model_run(const struct model *m, unsigned int first, unsigned int n, bool mapped);
 
 /* A CPU touched these bytes, or a device; pages of the neighbourhood may have come along. */
-void model_cpu_touched(struct model *m, size_t offset, size_t n);
+void model_cpu_touched(struct model *m, size_t offset, size_t n, bool store);
 void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int device,
 			  bool store);
 /* Pages of the range may now be at @places, too. */
 void model_may_be(struct model *m, unsigned int first, unsigned int n, uint32_t places);
-/* They are nowhere else. */
+/* They are nowhere else, copies apart. */
 void model_only(struct model *m, unsigned int first, unsigned int n, uint32_t places);
+/* No device has copies. */
+void model_no_copies(struct model *m, unsigned int first, unsigned int n);
 /* A device needed memory: each of its pages may have gone home. */
 void model_evicted(struct model *m, unsigned int device);
 

@@ -179,7 +179,7 @@ static int lazy_free(struct drive *d)
 	for (unsigned int i = first; i < first + n; i++) {
 		if (!d->m.page[i].lazy)
 			continue;
-		model_cpu_touched(&d->m, i * PAGE, PAGE);
+		model_cpu_touched(&d->m, i * PAGE, PAGE, false);
 		memcpy(d->plain, at(d, i), PAGE);
 		if (expect_bytes(d, i * PAGE, d->plain, PAGE))
 			return -1;
@@ -217,7 +217,7 @@ static int lock(struct drive *d)
 			       0 :
 			       wrong(d, first * PAGE, "mlock(): errno %d", errno);
 	if (set)
-		model_cpu_touched(&d->m, first * PAGE, n * PAGE);
+		model_cpu_touched(&d->m, first * PAGE, n * PAGE, false);
 	model_lock(&d->m, first, n, set);
 	return 0;
 }

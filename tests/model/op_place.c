@@ -188,7 +188,9 @@ static int check_status(struct drive *d, unsigned int page, const struct hmm_pag
 	/* With the driver a device may have a page where it is: one that will not leave. */
 	if (s->flags & (on_driver() ? HMM_PAGE_SHARED : HMM_PAGE_SHARED | HMM_PAGE_REMOTE))
 		return wrong(d, page * PAGE, "flags %#x of private memory", s->flags);
-	if ((s->flags & HMM_PAGE_COPIED) && (at != AT_SYSTEM || !d->m.mostly[page]))
+	if ((s->flags & HMM_PAGE_COPIED) &&
+	    (at != AT_SYSTEM || !(d->m.mostly[page] || d->m.page[page].copied)) &&
+	    !is_pending(d, page))
 		return wrong(d, page * PAGE, "at %d a device has a copy", s->location);
 	if (!d->n_pending)
 		d->m.page[page].where = at;
@@ -227,6 +229,8 @@ static int advise(struct drive *d)
 		return wrong(d, first * PAGE, "hmm_advise() is %d", err);
 	for (unsigned int i = first; !err && i < first + n; i++)
 		d->m.mostly[i] = mostly;
+	if (!err && !mostly)
+		model_no_copies(&d->m, first, n);
 	return 0;
 }
 

@@ -70,7 +70,7 @@ static int cpu_load(struct drive *d)
 	can = model_accessible(&d->m, offset, n, PROT_READ);
 	if (!can)
 		return forbidden(d, offset, false);
-	model_cpu_touched(&d->m, offset, can);
+	model_cpu_touched(&d->m, offset, can, false);
 	memcpy(d->plain, d->m.base + offset, can);
 	return expect_bytes(d, offset, d->plain, can);
 }
@@ -84,7 +84,7 @@ static int cpu_store(struct drive *d)
 	can = model_accessible(&d->m, offset, n, PROT_WRITE);
 	if (!can)
 		return forbidden(d, offset, true);
-	model_cpu_touched(&d->m, offset, can);
+	model_cpu_touched(&d->m, offset, can, true);
 	memcpy(d->m.base + offset, d->plain, can);
 	if (!settings.negative || strcmp(settings.negative, "model") || d->now.number % 64)
 		model_store(&d->m, offset, d->plain, can);
@@ -203,7 +203,7 @@ static int system_load(struct drive *d)
 			     n);
 	if (!can)
 		return 0;
-	model_cpu_touched(&d->m, offset, can);
+	model_cpu_touched(&d->m, offset, can, false);
 	return back == got ? expect_bytes(d, offset, d->plain, can) :
 			     wrong(d, offset, "%ld of %ld bytes in the pipe", back, got);
 }
@@ -228,7 +228,7 @@ static int system_store(struct drive *d)
 	d->now.result = got;
 	if (got != (can ? (long)can : -EFAULT))
 		return wrong(d, offset, "read(2) is %ld, %zu of %zu bytes accessible", got, can, n);
-	model_cpu_touched(&d->m, offset, can);
+	model_cpu_touched(&d->m, offset, can, true);
 	model_store(&d->m, offset, d->plain, can);
 	return 0;
 }
