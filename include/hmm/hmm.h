@@ -248,9 +248,9 @@ int hmm_unmap(struct hmm *h, void *addr, size_t length);
  * @addr, @length: a part of what hmm_map_file() mapped. @flags: 0.
  *
  * Pages stay where they are: those on a device are written from there through bounce pages.
- * Return: 0 when every byte stored before the call is on stable storage. -EIO, -ENOSPC or
- * -EDQUOT: the file's filesystem could not; the pages stay dirty, and a later call that returns
- * 0 has written all of them. -EINVAL (as hmm_unmap()), -EPERM.
+ * Return: 0 when every byte stored before the call is on stable storage. -EIO, -ENOSPC,
+ * -EDQUOT or -EROFS: the file's filesystem could not; the pages stay dirty, and a later call that
+ * returns 0 has written all of them. -EINVAL (as hmm_unmap()), -EPERM.
  */
 int hmm_sync(struct hmm *h, void *addr, size_t length, unsigned int flags);
 

@@ -19,7 +19,9 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 #define READ_CHUNKS 4u
 #define WRITE_CHUNKS 2u /* own ones: a slow disk does not hold faults up */
@@ -266,15 +268,21 @@ int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end)
 	return first;
 }
 
-/* Who has been written is stable now, or nobody knows what is, and all is written again. */
-static void settle(struct emu_file *f, bool stable)
+/*
+ * Who has been written is stable now, or nobody knows what is, and all is written again. How many
+ * pages that are.
+ */
+static unsigned int settle(struct emu_file *f, bool stable)
 {
 	struct emu_fblock *fb;
+	unsigned int n = 0;
 
 	for (uint64_t page = 0; (fb = emu_fblock_next(f, page, UINT64_MAX));
 	     page = fb->first + HMM_BLOCK_PAGES) {
 		os_read_lock(&emu.mirror);
 		os_mutex_lock(&fb->block->lock);
+		for (unsigned int w = 0; w < HMM_BLOCK_PAGES / 64; w++)
+			n += (unsigned int)__builtin_popcountll(fb->written.word[w]);
 		for (unsigned int w = 0; !stable && w < HMM_BLOCK_PAGES / 64; w++)
 			fb->dirty.word[w] |= fb->written.word[w];
 		if (stable)
@@ -282,6 +290,14 @@ static void settle(struct emu_file *f, bool stable)
 		os_mutex_unlock(&fb->block->lock);
 		os_read_unlock(&emu.mirror);
 	}
+	return n;
+}
+
+static bool is_read_only(int fd)
+{
+	struct statfs s = { 0 };
+
+	return !os_syscall2(SYS_fstatfs, fd, &s) && (s.f_flags & ST_RDONLY);
 }
 
 int emu_file_sync(struct emu_file *f, uint64_t page, uint64_t end)
@@ -293,6 +309,12 @@ int emu_file_sync(struct emu_file *f, uint64_t page, uint64_t end)
 	if (f->wfd < 0)
 		return err;
 	stable = (int)os_syscall1(SYS_fdatasync, f->wfd);
+	/*
+	 * Made read-only by force (errors=remount-ro, SysRq-U), a filesystem may take stores to
+	 * mapped pages, and ext4 answers fdatasync(2) with 0 when it has written none of them.
+	 */
+	if (!stable && is_read_only(f->wfd))
+		return settle(f, false) ? -EROFS : err;
 	settle(f, !stable);
 	return err ? err : stable;
 }
