@@ -24,7 +24,8 @@ done
 export HMM_TEST_SCALE=$scale
 
 scripts/setup.sh g++ libcunit1-dev clinfo python3-pyopencl python3-numpy shellcheck codespell \
-	clang-tidy clang-format git util-linux systemtap-sdt-dev ccache python3-minimal
+	clang-tidy clang-format git util-linux systemtap-sdt-dev ccache python3-minimal \
+	e2fsprogs xfsprogs btrfs-progs dmsetup
 # What was compiled once, in whatever folder, is not compiled again.
 export CMAKE_C_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 echo "== counts times $scale, as $(id -un), Linux $(uname -r)"
