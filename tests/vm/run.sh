@@ -5,7 +5,7 @@
 # absence of output. Whatever the kernel complains about is a failure.
 #
 #   tests/vm/run.sh [--kernel 6.12|7.2] [--debug] [--only NAME]... [--scale N] [--icount]
-#                   [--self-test | --shell]
+#                   [--self-test | --shell | --prepare]
 #
 #   --debug       a kernel that looks for mistakes: KASAN, lockdep, kmemleak and others
 #   --only NAME   tests/vm/tests/NAME.sh (several: once each); default: all of them
@@ -13,6 +13,7 @@
 #   --icount      time is the number of instructions: to compare costs
 #   --self-test   see this script find a failure, a hang, a warning, a crash and others
 #   --shell       a shell in the machine; Ctrl-A X ends it
+#   --prepare     only what a run needs: packages, kernel, programs
 #
 # Environment: HMM_VM_CACHE folder of kernels (kernel.sh); HMM_VM_KERNEL one that it has built;
 # HMM_BUILD build folder of the programs, taken as it is; HMM_VM_KEEP folder to leave the logs in;
@@ -23,7 +24,7 @@ began=$EPOCHREALTIME
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 
-version=6.12 variant=plain only=() scale=${HMM_TEST_SCALE:-1} self_test='' shell='' icount=''
+version=6.12 variant=plain only=() scale=${HMM_TEST_SCALE:-1} self_test='' shell='' icount='' only_prepare=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) version=${2:?}; shift ;;
@@ -33,7 +34,8 @@ while [ $# -gt 0 ]; do
 	--icount) icount=1 ;;
 	--self-test) self_test=1 ;;
 	--shell) shell=1 ;;
-	*) sed -n '3,20p' "$0" >&2; exit 2 ;;
+	--prepare) only_prepare=1 ;;
+	*) sed -n '3,21p' "$0" >&2; exit 2 ;;
 	esac
 	shift
 done
@@ -154,6 +156,7 @@ for name in "${only[@]}"; do
 done
 [ -n "$self_test" ] || build_programs
 prepare
+[ -z "$only_prepare" ] || exit 0
 if [ -n "$shell" ]; then
 	boot
 	exit
