@@ -2,7 +2,17 @@
 # SPDX-License-Identifier: MIT
 # Shared pointers on a device that the CPU cannot address, on this machine, now.
 # Installs what is missing, builds, runs the examples, shows where the pages are.
+#
+#   examples/demo.sh [PICTURE.png] [TEXT]   with files of yours, which stay as they are
 set -euo pipefail
+picture=() text=()
+for file; do
+	[ -r "$file" ] || { echo "demo: $file cannot be read" >&2; exit 2; }
+	case $file in
+	*.png | *.PNG) picture=("$(realpath "$file")") ;;
+	*) text=("$(realpath "$file")") ;;
+	esac
+done
 cd "$(dirname "$0")/.."
 
 bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -21,7 +31,7 @@ quietly() {
 }
 
 scripts/setup.sh libcunit1-dev
-examples=(vecadd chase bfs oversubscribe wordcount filter)
+examples=(vecadd chase bfs oversubscribe wordcount filter numbers)
 [ -x build/bin/oversubscribe ] || bold "Building"
 # A build folder that is there stays as it was configured.
 [ -f build/build.ninja ] || quietly cmake -G Ninja -S . -B build
@@ -58,11 +68,16 @@ run oversubscribe "$png"
 
 bold "5. A file, read by a kernel where it is mapped"
 say "No buffer: the file's pages go to the device when the kernel touches them."
-run wordcount
+run wordcount "${text[@]}"
 
 bold "6. An image, changed in its file while it is on the device"
 say "hmm_sync() writes from there; another process reads the new image before a page comes home."
-run filter
+run filter --png build "${picture[@]}"
+say "before and after:" "  $PWD/build/filter-before.png" "  $PWD/build/filter-after.png"
+
+bold "7. A file of numbers, half as large again as the device's memory, normalised in place"
+say "Nobody divides it into parts: what does not fit is dropped or goes home, and comes again."
+run numbers
 
 # HMM_STATS: "device 0 pages_to_device=1 ..." for each device.
 value() {

@@ -1,184 +1,150 @@
 // SPDX-License-Identifier: MIT
 /*
- * filter [IMAGE.ppm]: an image file, changed in place by a kernel. The file is mapped, its pages go
- * to the device, and hmm_sync() writes them from there: another process reads the new image while
- * every page that the kernel changed is still on the device. Without an argument it makes an image.
+ * filter [--png FOLDER] [PICTURE.png]: an image file, changed in place by a kernel. The file (of
+ * PICTURE, as plain pixels; PICTURE stays as it is) is mapped, its pages go to the device, and
+ * hmm_sync() writes them from there: another process reads the new image while every page that the
+ * kernel changed is still on the device. --png: the image as it was and as that process reads it,
+ * in FOLDER.
  */
 #include "common/example.h"
+#include "common/image.h"
 
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* Solarised, and each line a little darker: the kernel and the check do the same. */
-#define FILTER "((v) > 127 ? 255 - (v) : (v)) * (4 - (row) % 4) / 4"
-#define FILTER_OF(v, row) (((v) > 127 ? 255 - (v) : (v)) * (4 - (row) % 4) / 4)
+#define FILTER "((v) > 127 ? 255 - (v) : (v)) * (4 - (row) % 4) / 2"
+#define FILTER_OF(v, row) (((v) > 127 ? 255 - (v) : (v)) * (4 - (row) % 4) / 2)
 
 static const char source[] = "kernel void filter(global uchar *pixel, uint width)\n"
 			     "{ size_t i = get_global_id(0); uint row = i / width, v = pixel[i];\n"
 			     "  pixel[i] = (uchar)(" FILTER "); }\n";
 
-struct image {
-	size_t width, height, at, bytes; /* the pixels' first byte and size, three to each */
-};
-
-static char made[300];
-
-static const char *make_image(void)
+/* FNV-1a of the pixels. */
+static uint64_t hash(const struct image *im, bool filtered)
 {
-	enum { WIDTH = 1024, HEIGHT = 512 };
-	const char *folder = getenv("TMPDIR");
-	FILE *f;
-	int fd;
-
-	snprintf(made, sizeof(made), "%s/filter-XXXXXX", folder ? folder : "/tmp");
-	fd = mkstemp(made);
-	f = fd < 0 ? NULL : fdopen(fd, "wb");
-	example_need(f);
-	fprintf(f, "P6\n%d %d\n255\n", WIDTH, HEIGHT);
-	for (int y = 0; y < HEIGHT; y++)
-		for (int x = 0; x < WIDTH; x++) {
-			fputc(x * 255 / WIDTH, f);
-			fputc(y * 255 / HEIGHT, f);
-			fputc((x / 64 + y / 64) % 2 ? 200 : 60, f);
-		}
-	fclose(f);
-	return made;
-}
-
-static bool parse(int fd, struct image *im)
-{
-	char head[64] = { 0 };
-	struct stat st;
-	int used = 0;
-
-	if (pread(fd, head, sizeof(head) - 1, 0) < 11 || fstat(fd, &st) ||
-	    sscanf(head, "P6 %zu %zu 255%n", &im->width, &im->height, &used) != 2 || !used)
-		return false;
-	im->at = (size_t)used + 1;
-	im->bytes = im->width * im->height * 3;
-	return im->width < 1u << 16 && im->height < 1u << 16 &&
-	       im->at + im->bytes <= (size_t)st.st_size;
-}
-
-/* FNV-1a of the pixels, as read(2) gives them. */
-static uint64_t hash(int fd, const struct image *im, bool filtered)
-{
-	unsigned char *p = example_need(malloc(im->bytes));
 	uint64_t sum = 14695981039346656037ull;
 
-	if (pread(fd, p, im->bytes, (off_t)im->at) != (ssize_t)im->bytes)
-		return 0;
-	for (size_t i = 0; i < im->bytes; i++) {
-		unsigned int row = (unsigned int)(i / (im->width * 3)), v = p[i];
+	for (size_t i = 0; i < image_bytes(im); i++) {
+		unsigned int row = (unsigned int)(i / (im->width * 3)), v = im->pixels[i];
 
 		sum = (sum ^ (filtered ? FILTER_OF(v, row) & 255 : v)) * 1099511628211ull;
 	}
-	free(p);
 	return sum;
 }
 
-/* In another process: is it the image that is expected? */
-static int check(const char *path, const char *expected)
+/* In another process: is it the image that is expected? args: file, width, height, hash, PNG. */
+static int check(char **args)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct image im;
-	bool good = fd >= 0 && parse(fd, &im) &&
-		    hash(fd, &im, false) == strtoull(expected, NULL, 16);
+	struct image im = { .width = strtoul(args[1], NULL, 10),
+			    .height = strtoul(args[2], NULL, 10) };
+	int fd = open(args[0], O_RDONLY | O_CLOEXEC);
+	bool good;
 
+	im.pixels = example_need(malloc(image_bytes(&im)));
+	good = read(fd, im.pixels, image_bytes(&im)) == (ssize_t)image_bytes(&im) &&
+	       hash(&im, false) == strtoull(args[3], NULL, 16);
 	printf("  process %d reads the file: %s\n", (int)getpid(),
 	       good ? "the filtered image" : "NOT the filtered image");
+	if (good && *args[4])
+		good = !image_write(&im, args[4]);
+	free(im.pixels);
+	close(fd);
 	return good ? 0 : 1;
 }
 
-/* Not by fork(): that brings every page home. */
-static int check_elsewhere(char *self, const char *path, uint64_t expected)
+static int check_elsewhere(char *file, const struct image *im, const char *folder)
 {
-	char value[20], mode[] = "--check", name[4096];
-	char *args[] = { self, mode, name, value, NULL }, *env[] = { NULL };
-	int status;
-	pid_t pid;
+	char width[24], height[24], sum[24], png[4096] = "";
+	char *args[] = { "filter", "--check", file, width, height, sum, png, NULL };
 
-	snprintf(value, sizeof(value), "%llx", (unsigned long long)expected);
-	snprintf(name, sizeof(name), "%s", path);
-	fflush(stdout);
-	if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, args, env) ||
-	    waitpid(pid, &status, 0) != pid)
-		return 1;
-	return status;
-}
-
-/* Pages of the range that are on the device. */
-static long resident(struct hmm *h, const void *p, size_t bytes)
-{
-	size_t pages = bytes / 4096 + 2;
-	struct hmm_page_status *s = example_need(calloc(pages, sizeof(*s)));
-	long n = hmm_query(h, p, bytes, s), on = 0;
-
-	for (long i = 0; i < n; i++)
-		on += s[i].location >= 0;
-	free(s);
-	return on;
+	snprintf(width, sizeof(width), "%zu", im->width);
+	snprintf(height, sizeof(height), "%zu", im->height);
+	snprintf(sum, sizeof(sum), "%llx", (unsigned long long)hash(im, true));
+	if (folder)
+		snprintf(png, sizeof(png), "%s/filter-after.png", folder);
+	return example_again(args);
 }
 
 static void run(struct example *e, unsigned char *pixels, const struct image *im)
 {
+	size_t n = image_bytes(im);
 	cl_kernel filter = example_kernel(e, "filter");
 	cl_uint width = (cl_uint)im->width * 3;
 
 	CHECK(clSetKernelArgSVMPointer(filter, 0, pixels));
 	CHECK(clSetKernelArg(filter, 1, sizeof(width), &width));
-	CHECK(clEnqueueNDRangeKernel(e->queue, filter, 1, NULL, &im->bytes, NULL, 0, NULL, NULL));
+	CHECK(clEnqueueNDRangeKernel(e->queue, filter, 1, NULL, &n, NULL, 0, NULL, NULL));
 	CHECK(clFinish(e->queue));
 	clReleaseKernel(filter);
 }
 
-int main(int argc, char **argv)
+/* 0: the other process has read the filtered image, and no page came home for it. */
+static int filter_file(struct example *e, int fd, char *path, const struct image *im,
+		       const char *folder)
 {
-	const char *path;
-	struct image im;
-	struct example e;
-	uint64_t expected;
+	size_t n = image_bytes(im);
 	long before, after;
-	int fd, wrong;
 	double start;
 	void *file;
+	int wrong;
 
-	if (argc == 4 && !strcmp(argv[1], "--check"))
-		return check(argv[2], argv[3]);
-	example_open(&e, source);
-	path = argc > 1 ? argv[1] : make_image();
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0 || !parse(fd, &im)) {
-		fprintf(stderr, "%s: not a PPM image of 8 bits that can be changed\n", path);
-		return 1;
-	}
-	expected = hash(fd, &im, true);
-	if (hmm_map_file(e.hmm, fd, 0, im.at + im.bytes, PROT_READ | PROT_WRITE, 0, &file)) {
+	if (hmm_map_file(e->hmm, fd, 0, n, PROT_READ | PROT_WRITE, 0, &file)) {
 		fprintf(stderr, "%s: this backend does not map it\n", path);
 		return 77;
 	}
-	printf("Filtering %s, %zux%zu, in its file.\n", path, im.width, im.height);
-	run(&e, (unsigned char *)file + im.at, &im);
-	example_map(&e, "the file, after the kernel", file, im.at + im.bytes);
-	before = resident(e.hmm, file, im.at + im.bytes);
+	run(e, file, im);
+	example_map(e, "the file, after the kernel", file, n);
+	before = example_resident(e, file, n);
 	start = example_seconds();
-	CHECK(hmm_sync(e.hmm, file, im.at + im.bytes, 0));
+	CHECK(hmm_sync(e->hmm, file, n, 0));
 	printf("  hmm_sync(): %.1f ms\n", (example_seconds() - start) * 1e3);
-	wrong = check_elsewhere(argv[0], path, expected);
-	after = resident(e.hmm, file, im.at + im.bytes);
+	wrong = check_elsewhere(path, im, folder);
+	after = example_resident(e, file, n);
 	printf("  pages on the device: %ld before hmm_sync(), %ld when it was read\n", before,
 	       after);
-	CHECK(hmm_unmap(e.hmm, file, im.at + im.bytes));
-	close(fd);
-	if (*made)
-		unlink(made);
-	example_close(&e);
+	CHECK(hmm_unmap(e->hmm, file, n));
 	return wrong || !after || after != before ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *folder = NULL, *picture = NULL;
+	char path[300], png[4096];
+	struct image im;
+	struct example e;
+	int fd, status;
+
+	if (argc == 7 && !strcmp(argv[1], "--check"))
+		return check(argv + 2);
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "--png") && i + 1 < argc)
+			folder = argv[++i];
+		else
+			picture = argv[i];
+	if (!picture)
+		image_make(&im);
+	else if (image_read(&im, picture))
+		return 1;
+	snprintf(png, sizeof(png), "%s/filter-before.png", folder ? folder : "");
+	if (folder && image_write(&im, png))
+		return 1;
+	example_open(&e, source);
+	fd = example_file("filter", path, sizeof(path));
+	if (write(fd, im.pixels, image_bytes(&im)) != (ssize_t)image_bytes(&im)) {
+		perror(path);
+		return 1;
+	}
+	printf("Filtering %s, %zux%zu, in its file.\n", picture ? picture : "a picture", im.width,
+	       im.height);
+	status = filter_file(&e, fd, path, &im, folder);
+	close(fd);
+	unlink(path);
+	free(im.pixels);
+	example_close(&e);
+	return status;
 }

@@ -2,7 +2,9 @@
 #include "common/example.h"
 #include "tools/picture.h"
 
+#include <spawn.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,6 +96,45 @@ double example_seconds(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+long example_resident(struct example *e, const void *p, size_t bytes)
+{
+	struct hmm_page_status *s = example_need(calloc(bytes / 4096 + 2, sizeof(*s)));
+	long n = hmm_query(e->hmm, p, bytes, s), on = 0;
+
+	for (long i = 0; i < n; i++)
+		on += s[i].location >= 0;
+	free(s);
+	return on;
+}
+
+int example_file(const char *name, char *path, size_t n)
+{
+	const char *folder = getenv("TMPDIR");
+	int fd;
+
+	snprintf(path, n, "%s/%s-XXXXXX", folder ? folder : "/tmp", name);
+	fd = mkstemp(path);
+	if (fd < 0) {
+		perror(path);
+		exit(1);
+	}
+	return fd;
+}
+
+/* Not by fork(): that brings every page home. */
+int example_again(char *const args[])
+{
+	char *none[] = { NULL };
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, args, none) ||
+	    waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
 }
 
 void example_map(struct example *e, const char *title, const void *p, size_t bytes)

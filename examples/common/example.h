@@ -34,6 +34,16 @@ cl_kernel example_kernel(struct example *e, const char *name);
 /* One line of cells: '#' on the device, '.' in system memory, ' ' untouched. */
 void example_map(struct example *e, const char *title, const void *p, size_t bytes);
 
+long example_resident(struct example *e, const void *p, size_t bytes); /* pages on a device */
+
+/*
+ * A file of @name in the folder of temporary files, to be unlinked; its path goes to @path. The
+ * program ends where there can be none.
+ */
+int example_file(const char *name, char *path, size_t n);
+/* This program once more, with @args (argv[0] comes by itself); its exit status. */
+int example_again(char *const args[]);
+
 double example_seconds(void);
 void *example_need(void *p); /* @p, or the end of the program when it is NULL */
 
