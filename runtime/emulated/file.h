@@ -140,10 +140,18 @@ int emu_file_home(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 /* The device's stores to pages that it has fault from here. Locking: as above. */
 void emu_file_protect_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 			     unsigned int end);
-bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, bool protected,
-			   const char **why); /* false: not of a file */
+/* Entries in the device's page table for what it has of [i, end). Locking: as above. */
+void emu_file_map_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+			 unsigned int end);
+/* To the device. @store: it is about to store to page @i. No lock held. */
+int emu_file_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+		 unsigned int end, bool store);
 /* One part of a range, at most a block: pages on the target. No lock held. */
 long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d);
+
+/* file_fault.c */
+bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, bool protected,
+			   const char **why); /* false: not of a file */
 
 /* file_api.c: as their namesakes in core/backend.h */
 int emu_map_enter(const struct emu_map *m); /* locking: mirror exclusively */

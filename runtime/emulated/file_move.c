@@ -8,7 +8,6 @@
 
 #include <errno.h>
 
-#define FIRST_WINDOW 16
 #define ROOM_NS 5000000000ull /* device memory that never comes free */
 
 void emu_file_protect_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
@@ -47,8 +46,8 @@ static void map_run(struct emu_fblock *fb, struct emu_device *d, const struct em
 	}
 }
 
-static void map_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
-		       unsigned int end)
+void emu_file_map_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+			 unsigned int end)
 {
 	const uint8_t owner = HMM_OWNER_DEVICE(d->index);
 	struct emu_piece p = { 0 };
@@ -180,7 +179,7 @@ static int try_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i, 
 		err = move_out(fb, d, i, end, &used);
 	if (store && b->owner[i] == HMM_OWNER_DEVICE(d->index))
 		hmm_bits_set(&fb->dirty, i);
-	map_device(fb, d, i, end);
+	emu_file_map_device(fb, d, i, end);
 	hmm_lru_touch(&emu.table, b, d->index);
 	os_mutex_unlock(&b->lock);
 out:
@@ -189,9 +188,8 @@ out:
 	return err;
 }
 
-/* @store: the device is about to store to page @i. No lock held. */
-static int block_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d,
-		     unsigned int i, unsigned int end, bool store)
+int emu_file_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+		 unsigned int end, bool store)
 {
 	uint64_t until = os_now_ns() + ROOM_NS;
 	int err;
@@ -250,120 +248,6 @@ int emu_file_home(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 	return err == EMU_WAIT ? EMU_DRAIN : err;
 }
 
-/* Served at once if it is there. Locking: mirror. */
-static bool is_resident(struct emu_fblock *fb, struct emu_device *d, const struct emu_map *m,
-			uintptr_t addr, unsigned int i, bool store, bool protected)
-{
-	const uint8_t owner = HMM_OWNER_DEVICE(d->index);
-	unsigned int end = i + 1;
-	bool here;
-
-	os_mutex_lock(&fb->block->lock);
-	here = fb->block->owner[i] == owner;
-	if (here) {
-		/* Reclaim takes entries as it likes; those around it are gone, too. */
-		if (!protected)
-			end = hmm_block_owner_run(fb->block, i, HMM_BLOCK_PAGES, owner);
-		if (store && m->write) {
-			/* Before a store can be: whoever writes it back must find it. */
-			hmm_bits_set(&fb->dirty, i);
-			uffd_protect(d->uffd, addr, HMM_PAGE_BYTES, false);
-		}
-		map_device(fb, d, i, end);
-		uffd_wake(d->uffd, addr, HMM_PAGE_BYTES);
-		hmm_lru_touch(&emu.table, fb->block, d->index);
-	}
-	os_mutex_unlock(&fb->block->lock);
-	return here;
-}
-
-struct touch {
-	struct emu_file *f;
-	struct emu_fblock *fb;
-	uintptr_t addr;
-	unsigned int i, pages;
-	bool store, protected, served;
-};
-
-/* What a touch is of, with a user more; why it cannot be. */
-static const char *find_touched(struct touch *t, struct emu_device *d)
-{
-	const char *why = NULL;
-	const struct emu_map *m;
-
-	os_read_lock(&emu.mirror);
-	m = emu_map_find(t->addr);
-	t->f = m ? m->file : NULL;
-	t->fb = m ? emu_fblock_get(m->file, emu_map_page(m, t->addr), &t->i) : NULL;
-	if (m && !t->fb)
-		why = "out of memory";
-	else if (m && t->store && !m->write)
-		why = "the mapping is read-only";
-	else if (m)
-		t->served = is_resident(t->fb, d, m, t->addr, t->i, t->store, t->protected);
-	if (m && !why && !t->served) {
-		os_mutex_lock(&emu.window_lock);
-		t->pages = hmm_window_pages(&emu.device_window, hmm_block_addr(t->fb->block, t->i),
-					    FIRST_WINDOW);
-		os_mutex_unlock(&emu.window_lock);
-		if (t->pages > (m->end - t->addr) >> HMM_PAGE_SHIFT)
-			t->pages = (unsigned int)((m->end - t->addr) >> HMM_PAGE_SHIFT);
-	}
-	if (m)
-		atomic_fetch_add(&m->file->users, 1);
-	os_read_unlock(&emu.mirror);
-	return why;
-}
-
-static const char *fetch(struct touch *t, struct emu_device *d)
-{
-	uint64_t pages, page = t->fb->first + t->i;
-	int err = emu_file_look(t->f);
-
-	pages = emu_file_pages(t->f);
-	if (page >= pages)
-		return "beyond the end of the file";
-	if (t->pages > pages - page)
-		t->pages = (unsigned int)(pages - page);
-	if (t->pages > d->capacity)
-		t->pages = (unsigned int)d->capacity;
-	emu_dwell(t->fb->block);
-	if (!err)
-		err = block_out(t->f, t->fb, d, t->i, t->i + t->pages, t->store);
-	if (err == EMU_EOF)
-		return NULL; /* it shrinks right now: it faults again */
-	if (err == -ENOMEM)
-		return "out of memory";
-	if (err && err != -ENODEV)
-		return "the file cannot be read";
-	atomic_fetch_add(&d->proc.served_pages, t->pages);
-	return NULL;
-}
-
-bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, bool protected,
-			   const char **why)
-{
-	struct touch t = { .addr = addr, .store = write, .protected = protected };
-	struct os_vma v;
-
-	*why = NULL;
-	if (!atomic_load(&emu_files.n))
-		return false;
-	*why = find_touched(&t, d);
-	if (!t.f)
-		return false;
-	if (!*why && !t.served) {
-		if (os_vma_find(addr, &v) || v.start > addr || !v.read || (write && !v.write))
-			*why = "the mapping has no such access";
-		else
-			*why = fetch(&t, d);
-		if (!*why)
-			emu_device_wake(d, addr, HMM_PAGE_BYTES);
-	}
-	emu_file_put(t.f);
-	return true;
-}
-
 static long part_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d,
 		     unsigned int i, unsigned int end)
 {
@@ -379,7 +263,7 @@ static long part_out(struct emu_file *f, struct emu_fblock *fb, struct emu_devic
 		if (fb->first + i >= pages)
 			return err;
 		if (!err)
-			err = block_out(
+			err = emu_file_out(
 				f, fb, d, i,
 				fb->first + end > pages ? (unsigned int)(pages - fb->first) : end,
 				false);
