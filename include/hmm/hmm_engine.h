@@ -22,8 +22,9 @@ void hmm_engine_free(void *p, size_t bytes);
 /*
  * A new stream connection to the device's engine, served there by a thread of
  * its own. The caller closes it. An engine that was reset after a device fault
- * is started again here. *generation counts the engines of this device: objects
- * made in an older generation are gone.
+ * is started again here, or by what needed the device before. *generation counts
+ * the engines of this device: objects made in an older generation are gone.
+ *
  * Return: 0, -EINVAL, -ENODEV (device lost for good), -ENOMEM, -EMFILE, -EPERM.
  */
 int hmm_engine_connect(struct hmm *h, int device, int *fd, unsigned int *generation);

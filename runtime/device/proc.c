@@ -178,36 +178,51 @@ static unsigned int settled_state(struct hmm_proc *p)
 	return atomic_load(&p->state);
 }
 
-static int try_connect(struct hmm_proc *p, int (*restart)(unsigned int), int *fd,
-		       unsigned int *generation)
+int hmm_proc_renew(struct hmm_proc *p, int (*restart)(unsigned int), unsigned int generation)
+{
+	unsigned int state = settled_state(p);
+	int err = 0;
+
+	/* Off: another thread is at it. */
+	if (state != HMM_PROC_RUNNING && state != HMM_PROC_LOST)
+		err = restart(p->index);
+	if (err)
+		return err;
+	return hmm_proc_up(p) && generation != atomic_load(&p->generation) ? 0 : -ENODEV;
+}
+
+static int try_connect(struct hmm_proc *p, int *fd, unsigned int generation)
 {
 	struct hmm_engine_msg msg = { .magic = HMM_ENGINE_MAGIC, .op = HMM_ENGINE_CONNECT };
-	int pair[2], err = 0;
+	int pair[2], err;
 
-	if (settled_state(p) == HMM_PROC_RESET)
-		err = restart(p->index);
-	if (err || !hmm_proc_up(p))
-		return err ? err : -ENODEV;
+	if (settled_state(p) != HMM_PROC_RUNNING)
+		return -ENODEV;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	*generation = atomic_load(&p->generation);
 	err = hmm_proc_request(p, &msg, pair[1]);
 	os_close(pair[1]);
-	if (err) {
+	if (!err && generation != atomic_load(&p->generation))
+		err = -ENODEV; /* of an engine that was replaced meanwhile, or of the next */
+	if (err)
 		os_close(pair[0]);
-		return err;
-	}
-	*fd = pair[0];
-	return *generation == atomic_load(&p->generation) ? 0 : -EAGAIN;
+	else
+		*fd = pair[0];
+	return err;
 }
 
 int hmm_proc_connect(struct hmm_proc *p, int (*restart)(unsigned int), int *fd,
 		     unsigned int *generation)
 {
+	unsigned int now;
 	int err;
 
-	while ((err = try_connect(p, restart, fd, generation)) == -EAGAIN)
-		os_close(*fd); /* of an engine that was replaced meanwhile */
+	do {
+		now = atomic_load(&p->generation);
+		err = try_connect(p, fd, now);
+	} while (err == -ENODEV && !(err = hmm_proc_renew(p, restart, now)));
+	if (!err)
+		*generation = now;
 	return err;
 }
 

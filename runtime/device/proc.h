@@ -18,7 +18,7 @@
 enum hmm_proc_state {
 	HMM_PROC_OFF = 0, /* no engine */
 	HMM_PROC_RUNNING,
-	HMM_PROC_RESET, /* ended by a device fault; starts again on connect */
+	HMM_PROC_RESET, /* ended by a device fault; starts again when it is needed */
 	HMM_PROC_LOST,  /* its engine died; stays lost */
 };
 
@@ -90,7 +90,13 @@ void hmm_proc_invalid(struct hmm_proc *p, unsigned int generation, uint64_t addr
  */
 bool hmm_proc_died(struct hmm_proc *p);
 
-/* As the hmm_engine_* functions. @restart: a new engine for a device that was reset. */
+/*
+ * After -ENODEV of the engine of @generation. 0: another one is up, so try again; one that was
+ * reset is replaced by @restart. -ENODEV: it stays so, or as @restart. No lock held but outer ones.
+ */
+int hmm_proc_renew(struct hmm_proc *p, int (*restart)(unsigned int device),
+		   unsigned int generation);
+/* As the hmm_engine_* functions. */
 int hmm_proc_connect(struct hmm_proc *p, int (*restart)(unsigned int device), int *fd,
 		     unsigned int *generation);
 int hmm_proc_launch_end(struct hmm_proc *p, unsigned int generation,

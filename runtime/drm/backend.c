@@ -223,13 +223,25 @@ static long migrate_allowed(uintptr_t start, uintptr_t end, int target)
 	return on;
 }
 
+/* A device that was reset gets another engine for this, as for a launch. */
 static long migrate(uintptr_t start, uintptr_t end, int target)
 {
-	if (target >= 0 && !hmm_proc_up(&hdrm.device[target].proc))
-		return -ENODEV;
-	if (target >= 0 && os_arena_contains(start, end))
+	struct hmm_proc *p;
+	unsigned int generation;
+	int err = 0;
+
+	if (target < 0)
+		return hdrm_migrate(start, end, target);
+	if (os_arena_contains(start, end))
 		return -EOPNOTSUPP;
-	return target >= 0 ? migrate_allowed(start, end, target) : hdrm_migrate(start, end, target);
+	p = &hdrm.device[target].proc;
+	do {
+		generation = atomic_load(&p->generation);
+		if (hmm_proc_up(p))
+			return migrate_allowed(start, end, target);
+		err = hmm_proc_renew(p, hdrm_engine_restart, generation);
+	} while (!err);
+	return err;
 }
 
 static uint32_t flags(uint32_t from)
@@ -262,7 +274,18 @@ static int query(uintptr_t start, uintptr_t end, struct hmm_page_status *status)
 
 static long device_io(unsigned int device, uintptr_t addr, char *buffer, size_t length, bool write)
 {
-	return hmm_proc_io(&hdrm.device[device].proc, addr, buffer, length, write);
+	struct hmm_proc *p = &hdrm.device[device].proc;
+	unsigned int generation;
+	size_t done = 0;
+	long n;
+
+	do {
+		generation = atomic_load(&p->generation);
+		n = hmm_proc_io(p, addr + done, buffer + done, length - done, write);
+		done += n > 0 ? (size_t)n : 0;
+	} while ((n == -ENODEV || n > 0) && done < length &&
+		 !hmm_proc_renew(p, hdrm_engine_restart, generation));
+	return done ? (long)done : n;
 }
 
 static int connect_engine(unsigned int device, int *fd, unsigned int *generation)

@@ -239,6 +239,29 @@ static int restart_device(unsigned int device)
 	return restart(&emu.device[device]);
 }
 
+struct renew_args {
+	unsigned int device, generation;
+};
+
+static long renew_on_stack(void *arg)
+{
+	struct renew_args *a = arg;
+
+	return hmm_proc_renew(&emu.device[a->device].proc, restart_device, a->generation);
+}
+
+static long renew(unsigned int device, unsigned int generation)
+{
+	struct renew_args a = { device, generation };
+
+	return os_enter(renew_on_stack, &a, sizeof(a));
+}
+
+static unsigned int generation_of(unsigned int device)
+{
+	return atomic_load(&emu.device[device].proc.generation);
+}
+
 struct connect_args {
 	unsigned int device, generation;
 	int fd;
@@ -288,9 +311,45 @@ static int launch_end(unsigned int device, unsigned int generation, struct hmm_d
 	return hmm_proc_launch_end(&emu.device[device].proc, generation, fault);
 }
 
+/* What follows is done by another engine when the device was reset, as a launch is. */
 static long migrate(uintptr_t start, uintptr_t end, int target)
 {
-	return emu_migrate(start, end, target);
+	unsigned int generation;
+	long n;
+
+	if (target < 0)
+		return emu_migrate(start, end, target);
+	do {
+		generation = generation_of((unsigned int)target);
+		n = emu_migrate(start, end, target);
+	} while (n == -ENODEV && !(n = renew((unsigned int)target, generation)));
+	return n;
+}
+
+static int advised(uintptr_t start, uintptr_t end, int advice, int target)
+{
+	unsigned int generation;
+	int err;
+
+	do {
+		generation = target < 0 ? 0 : generation_of((unsigned int)target);
+		err = emu_advised(start, end, advice, target);
+	} while (err == -ENODEV && !(err = (int)renew((unsigned int)target, generation)));
+	return err;
+}
+
+static long device_io(unsigned int device, uintptr_t addr, char *buffer, size_t length, bool write)
+{
+	unsigned int generation;
+	size_t done = 0;
+	long n;
+
+	do {
+		generation = generation_of(device);
+		n = emu_device_io(device, addr + done, buffer + done, length - done, write);
+		done += n > 0 ? (size_t)n : 0;
+	} while ((n == -ENODEV || n > 0) && done < length && !renew(device, generation));
+	return done ? (long)done : n;
 }
 
 const struct hmm_backend_ops hmm_emulated_ops = {
@@ -303,9 +362,9 @@ const struct hmm_backend_ops hmm_emulated_ops = {
 	.device_info = device_info,
 	.stats = stats,
 	.migrate = migrate,
-	.advised = emu_advised,
+	.advised = advised,
 	.query = emu_query,
-	.device_io = emu_device_io,
+	.device_io = device_io,
 	.map_file = emu_map_file,
 	.unmap = emu_unmap_file,
 	.sync = emu_sync_file,
