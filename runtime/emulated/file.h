@@ -148,6 +148,8 @@ int emu_file_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d
 		 unsigned int end, bool store);
 /* One part of a range, at most a block: pages on the target. No lock held. */
 long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d);
+/* How many pages of such a range the device has; a snapshot. No lock held. */
+long emu_file_count(uintptr_t start, uintptr_t end, const struct emu_device *d);
 
 /* file_fault.c */
 bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, bool protected,

@@ -308,6 +308,25 @@ long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d)
 	return on;
 }
 
+long emu_file_count(uintptr_t start, uintptr_t end, const struct emu_device *d)
+{
+	struct emu_file *f;
+	unsigned int pages;
+	uint64_t page;
+	long on = 0;
+
+	for (; start < end && emu_file_part(&start, end, &f, &page, &pages);
+	     start += pages * HMM_PAGE_BYTES) {
+		unsigned int i;
+		struct emu_fblock *fb = emu_fblock_get(f, page, &i);
+
+		for (unsigned int p = i; fb && p < i + pages; p++)
+			on += hmm_block_owner(fb->block, p) == HMM_OWNER_DEVICE(d->index);
+		emu_file_put(f);
+	}
+	return on;
+}
+
 bool emu_file_query(uintptr_t addr, struct hmm_page_status *s)
 {
 	const struct emu_map *m = atomic_load(&emu_files.n) ? emu_map_find(addr) : NULL;

@@ -354,33 +354,52 @@ static long count_on(uintptr_t start, uintptr_t end, const struct emu_device *d)
 	return on;
 }
 
+/* Runs on a private stack. */
+static long chunk_on(void *arg)
+{
+	struct migrate_args *a = arg;
+	bool is_file;
+
+	a->end = emu_file_border(a->start, a->end, &is_file);
+	return is_file ? emu_file_count(a->start, a->end, a->device) :
+			 count_on(a->start, a->end, a->device);
+}
+
+/* The sum of what @fn says of each part of [start, end), or its first error. */
+static long each_chunk(struct migrate_args *a, uintptr_t start, uintptr_t end, long (*fn)(void *))
+{
+	long total = 0, n;
+
+	for (; start < end; start = a->end) {
+		a->start = start;
+		a->end = (start & ~(HMM_BLOCK_BYTES - 1)) + HMM_BLOCK_BYTES;
+		if (a->end > end)
+			a->end = end;
+		n = os_enter(fn, a, sizeof(*a));
+		if (n < 0)
+			return n;
+		total += n;
+	}
+	return total;
+}
+
 long emu_migrate(uintptr_t start, uintptr_t end, int target)
 {
-	const uintptr_t first = start;
 	struct migrate_args a = {
 		.start = start,
 		.end = end,
 		.device = target < 0 ? NULL : &emu.device[target],
 		.streaming = end - start >= STREAM_BYTES,
 	};
-	long total = 0, n;
+	long n;
 
 	if (a.device && !emu_device_up(a.device))
 		return -ENODEV;
 	n = os_enter(check_on_stack, &a, sizeof(a));
 	if (n < 0 || (a.device && emu.policy == HMM_POLICY_OFF))
 		return n;
-	for (; start < end; start = a.end) {
-		a.start = start;
-		a.end = (start & ~(HMM_BLOCK_BYTES - 1)) + HMM_BLOCK_BYTES;
-		if (a.end > end)
-			a.end = end;
-		n = os_enter(chunk_to_target, &a, sizeof(a));
-		if (n < 0)
-			return n;
-		total += n;
-	}
-	if (!a.device || a.files || end - first <= HMM_BLOCK_BYTES)
-		return total;
-	return count_on(first, end, a.device);
+	n = each_chunk(&a, start, end, chunk_to_target);
+	if (n < 0 || !a.device || end - start <= HMM_BLOCK_BYTES)
+		return n;
+	return a.files ? each_chunk(&a, start, end, chunk_on) : count_on(start, end, a.device);
 }

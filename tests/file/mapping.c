@@ -407,6 +407,24 @@ static void oversubscribed(void)
 	close(fd);
 }
 
+/* What came first is pushed out again, and does not count. */
+static void counted(void)
+{
+	int fd = make_file(16 * MIB, 1);
+	char *p = map(fd, 0, 16 * MIB, BOTH);
+	struct hmm_page_status *s = calloc(4096, sizeof(*s));
+	long on = 0, n = hmm_migrate(h, p, 16 * MIB, 0, 0);
+
+	CU_ASSERT_EQUAL(hmm_query(h, p, 16 * MIB, s), 4096);
+	for (int i = 0; i < 4096; i++)
+		on += s[i].location == 0;
+	CU_ASSERT_EQUAL(n, on);
+	CU_ASSERT(n > 0 && n <= 2048);
+	CU_ASSERT_EQUAL(hmm_unmap(h, p, 16 * MIB), 0);
+	free(s);
+	close(fd);
+}
+
 struct many {
 	char path[320];
 	int fd;
@@ -476,6 +494,7 @@ int main(int argc, char **argv)
 	CU_add_test(s, "an engine that dies", engine_dies);
 	CU_add_test(s, "reading ahead", read_ahead);
 	CU_add_test(s, "more than a device holds", oversubscribed);
+	CU_add_test(s, "migrating more than a device holds", counted);
 	CU_add_test(s, "many files", many_files);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
