@@ -36,34 +36,57 @@ static void put_hex(char **p, uintptr_t n)
 		*(*p)++ = "0123456789abcdef"[n >> shift & 15];
 }
 
+static bool is_same(const struct os_vma *a, const struct os_vma *b)
+{
+	unsigned int i = 0;
+
+	while (i < sizeof(a->path) - 1 && a->path[i] && a->path[i] == b->path[i])
+		i++;
+	return a->inode == b->inode && a->major == b->major && a->minor == b->minor &&
+	       a->path[i] == b->path[i];
+}
+
+/* Does a mapping of it look like this one? */
+static bool maps_alike(int fd, const struct os_vma *v)
+{
+	uintptr_t p = os_mmap(0, HMM_PAGE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	struct os_vma w;
+	bool alike;
+
+	if (os_is_error(p))
+		return false;
+	alike = !os_vma_find(p, &w) && is_same(&w, v);
+	os_munmap((void *)p, HMM_PAGE_BYTES);
+	return alike;
+}
+
+/*
+ * Filesystems number their files each for itself, and there are as many tmpfs as mounts. Device
+ * numbers of stacked filesystems differ between stat and maps.
+ */
 static bool same_file(int fd, const struct os_vma *v)
 {
 	struct stat st = { 0 };
 
-	/* Device numbers of stacked filesystems differ between stat and maps. */
-	return !os_syscall2(SYS_fstat, fd, &st) && st.st_ino == v->inode;
+	if (os_syscall2(SYS_fstat, fd, &st) || st.st_ino != v->inode || !S_ISREG(st.st_mode))
+		return false;
+	return st.st_dev == makedev(v->major, v->minor) || maps_alike(fd, v);
 }
 
-static int open_if_same(const char *path, const struct os_vma *v)
+static int open_path(const char *path, const struct os_vma *v)
 {
 	int flags = (v->write ? O_RDWR : O_RDONLY) | O_CLOEXEC;
-	int fd = (int)os_syscall4(SYS_openat, AT_FDCWD, path, flags, 0);
 
-	if (fd >= 0 && !same_file(fd, v)) {
-		os_close(fd);
-		return -ENOENT;
-	}
-	return fd;
+	return (int)os_syscall4(SYS_openat, AT_FDCWD, path, flags, 0);
 }
 
 /* Deleted files and memfds have no path; a descriptor of this process may be left. */
 static int open_by_descriptor(const struct os_vma *v)
 {
 	for (int n = 0; n < 1024; n++) {
-		struct stat st = { 0 };
 		int flags;
 
-		if (os_syscall2(SYS_fstat, n, &st) || st.st_ino != v->inode || !S_ISREG(st.st_mode))
+		if (!same_file(n, v))
 			continue;
 		flags = (int)os_syscall2(SYS_fcntl, n, F_GETFL);
 		if (v->write && (flags & O_ACCMODE) != O_RDWR)
@@ -79,15 +102,17 @@ static int open_file_of(const struct os_vma *v)
 	int fd;
 
 	if (v->path[0] == '/') {
-		fd = open_if_same(v->path, v);
-		if (fd >= 0)
+		fd = open_path(v->path, v);
+		if (fd >= 0 && same_file(fd, v))
 			return fd;
+		if (fd >= 0)
+			os_close(fd);
 	}
 	put_hex(&p, v->start);
 	*p++ = '-';
 	put_hex(&p, v->end);
 	*p = 0;
-	fd = open_if_same(path, v);
+	fd = open_path(path, v); /* of this very mapping, for who may */
 	return fd >= 0 ? fd : open_by_descriptor(v);
 }
 

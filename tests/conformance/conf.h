@@ -52,6 +52,7 @@ void add_pinned_suite(void);
 void add_async_suite(void);
 void add_output_suite(void);
 void add_vma_suite(void);
+void add_shared_suite(void);
 void add_thread_suite(void);
 void add_fork_suite(void);
 void add_lost_suite(void);

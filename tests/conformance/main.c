@@ -137,6 +137,7 @@ int main(int argc, char **argv)
 	add_async_suite();
 	add_output_suite();
 	add_vma_suite();
+	add_shared_suite();
 	add_thread_suite();
 	add_fork_suite();
 	add_engine_suite();
