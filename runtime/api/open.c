@@ -33,7 +33,7 @@ static int read_opts(struct hmm_open_opts *to, const struct hmm_open_opts *from)
 static int number_from_env(const char *name, uint64_t *value)
 {
 	static const char units[] = "KMG";
-	const char *text = getenv(name), *unit;
+	const char *text = secure_getenv(name), *unit;
 	unsigned int shift = 0;
 	char *end;
 
@@ -46,7 +46,7 @@ static int number_from_env(const char *name, uint64_t *value)
 		shift = 10 * (unsigned int)(unit - units + 1);
 		end++;
 	}
-	if (*end || *text == '-' || errno || *value > UINT64_MAX >> shift) {
+	if (*end || strchr(text, '-') || errno || *value > UINT64_MAX >> shift) {
 		hmm_log(HMM_LOG_ERROR, "%s=%s is not a number", name, text);
 		return -EINVAL;
 	}
@@ -62,7 +62,7 @@ static int read_policy(enum hmm_policy *policy)
 		[HMM_POLICY_EXPLICIT] = "explicit",
 		[HMM_POLICY_OFF] = "off",
 	};
-	const char *text = getenv("HMM_MIGRATE");
+	const char *text = secure_getenv("HMM_MIGRATE");
 
 	*policy = HMM_POLICY_FAULT;
 	if (!text || !*text)
@@ -99,7 +99,7 @@ static int configure(struct hmm_config *c, const struct hmm_open_opts *o)
 	}
 	*c = (struct hmm_config){ (unsigned int)devices, bytes, o->flags & HMM_OPEN_NO_MOVE,
 				  HMM_POLICY_FAULT };
-	if (getenv("HMM_EMULATED_NO_MOVE"))
+	if (secure_getenv("HMM_EMULATED_NO_MOVE"))
 		c->no_move = true;
 	return read_policy(&c->policy);
 }
@@ -119,7 +119,7 @@ HMM_EXPORT int hmm_open(struct hmm **out, const struct hmm_open_opts *opts)
 	err = configure(&c, &o);
 	if (err)
 		return err;
-	backend = o.backend ? o.backend : getenv("HMM_BACKEND");
+	backend = o.backend ? o.backend : secure_getenv("HMM_BACKEND");
 	return hmm_process_open(out, backend && *backend ? backend : NULL, &c);
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "core/process.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void report(FILE *f, const struct hmm_backend_ops *ops)
 {
@@ -25,8 +27,9 @@ static void report(FILE *f, const struct hmm_backend_ops *ops)
 
 void hmm_stats_report(const struct hmm_backend_ops *ops)
 {
-	const char *where = getenv("HMM_STATS");
+	const char *where = secure_getenv("HMM_STATS");
 	FILE *f;
+	int fd;
 
 	if (!where || !*where || !strcmp(where, "0"))
 		return;
@@ -34,9 +37,13 @@ void hmm_stats_report(const struct hmm_backend_ops *ops)
 		report(stderr, ops);
 		return;
 	}
-	f = fopen(where, "ae");
-	if (!f)
+	fd = open(where, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+	f = fd < 0 ? NULL : fdopen(fd, "a");
+	if (!f) {
+		if (fd >= 0)
+			close(fd);
 		return;
+	}
 	report(f, ops);
 	fclose(f);
 }

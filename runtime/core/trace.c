@@ -172,7 +172,7 @@ void hmm_trace_sample(const struct hmm_backend_ops *ops)
 /* The number of HMM_TRACE_EVENTS, as a power of two. */
 static uint32_t wanted_events(void)
 {
-	const char *text = getenv("HMM_TRACE_EVENTS");
+	const char *text = secure_getenv("HMM_TRACE_EVENTS");
 	long wanted = text ? strtol(text, NULL, 10) : 0;
 	uint32_t n = 16;
 
@@ -185,16 +185,18 @@ static uint32_t wanted_events(void)
 
 void hmm_trace_start(void)
 {
-	const char *path = getenv("HMM_TRACE");
+	const char *path = secure_getenv("HMM_TRACE");
 
 	if (!path || !*path)
 		return;
 	trace.events = wanted_events();
-	trace.fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	/* Of a pipe that nobody reads this is an error, and does not wait for who does. */
+	trace.fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
 	if (trace.fd < 0) {
 		hmm_log(HMM_LOG_ERROR, "HMM_TRACE=%s: %s", path, strerrordesc_np(errno));
 		return;
 	}
+	fcntl(trace.fd, F_SETFL, O_APPEND);
 	trace.rings = os_alloc(RINGS * sizeof(*trace.rings));
 	trace.batch = os_alloc(sizeof(*trace.batch));
 	hmm_trace_on = trace.rings && trace.batch;

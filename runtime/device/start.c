@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -38,7 +39,7 @@ static int find_engine(char *path, size_t size)
 	static const char *const places[] = { "../bin/hmm-engine", "hmm-engine",
 					      HMM_ENGINE_INSTALLED,
 					      "../../libexec/hmm/hmm-engine" };
-	const char *want = getenv("HMM_ENGINE");
+	const char *want = secure_getenv("HMM_ENGINE");
 	const char *slash;
 	Dl_info self;
 
@@ -65,7 +66,7 @@ static int find_engine(char *path, size_t size)
 
 struct spawn {
 	const char *path;
-	char *argv[12];
+	char *argv[12], **env;
 	char *stack;
 	int control, driver; /* what it inherits */
 	bool with_driver;
@@ -100,7 +101,7 @@ static int spawn_engine(void *arg)
 	    (s->with_driver && hand_over(s->driver, HMM_ENGINE_DRIVER_FD)))
 		goto failed;
 	os_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
-	execve(s->path, s->argv, environ);
+	execve(s->path, s->argv, s->env);
 failed:
 	s->error = errno;
 	_exit(127);
@@ -264,7 +265,12 @@ int hmm_proc_start(struct hmm_proc *p, const struct hmm_proc_options *o, int *ke
 		   unsigned int n_kept)
 {
 	char path[512], client[16], index[16], bytes[32];
-	struct spawn s = { .path = path, .driver = o->driver_fd, .with_driver = o->driver_fd >= 0 };
+	char *none[] = { NULL };
+	/* The engine has our memory: who may not choose what we load does not for it either. */
+	struct spawn s = { .path = path,
+			   .env = getauxval(AT_SECURE) ? none : environ,
+			   .driver = o->driver_fd,
+			   .with_driver = o->driver_fd >= 0 };
 	int pair[2];
 	int err = find_engine(path, sizeof(path)), pid, pidfd;
 

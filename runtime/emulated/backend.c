@@ -19,7 +19,7 @@ struct emu emu = { .client = -1 };
 /* For the tests' negative controls only: with a fence left out updates must get lost. */
 static unsigned int skipped_fences(void)
 {
-	const char *skip = getenv("HMM_TEST_SKIP_FENCE");
+	const char *skip = secure_getenv("HMM_TEST_SKIP_FENCE");
 
 	if (!skip)
 		return 0;

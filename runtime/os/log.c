@@ -11,7 +11,7 @@ static const char *const level_names[] = { "error", "warn", "info", "debug" };
 
 void hmm_log_init(void)
 {
-	const char *want = getenv("HMM_LOG");
+	const char *want = secure_getenv("HMM_LOG");
 
 	if (!want)
 		return;

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -112,11 +113,83 @@ static void environment(void)
 	CU_ASSERT_EQUAL(try("HMM_EMULATED_DEVICES=9", none, NULL), EINVAL);
 	CU_ASSERT_EQUAL(try("HMM_EMULATED_DEVICES=two", none, NULL), EINVAL);
 	CU_ASSERT_EQUAL(try("HMM_EMULATED_DEVICES=-1", none, NULL), EINVAL);
+	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES= -2097152", none, NULL), EINVAL);
 	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=1M", none, NULL), EINVAL);
 	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=8Mb", none, NULL), EINVAL);
 	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=99999999999999999999999", none, NULL), EINVAL);
 	CU_ASSERT_EQUAL(try("HMM_EMULATED_BYTES=99999999999999G", none, NULL), EINVAL);
 	CU_ASSERT_EQUAL(try("HMM_LOG=nonsense", none, NULL), 0);
+}
+
+/* It does not wait for a reader, with the lock of open and close. */
+static void pipes(void)
+{
+	char path[] = "/tmp/hmm-conformance-XXXXXX", trace[64], stats[64];
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(path));
+	snprintf(trace, sizeof(trace), "HMM_TRACE=%s/pipe", path);
+	snprintf(stats, sizeof(stats), "HMM_STATS=%s/pipe", path);
+	CU_ASSERT_EQUAL(mkfifo(trace + 10, 0600), 0);
+	CU_ASSERT_EQUAL(try(trace, options, NULL), 0);
+	CU_ASSERT_EQUAL(try(stats, options, NULL), 0);
+	unlink(trace + 10);
+	rmdir(path);
+}
+
+/* A copy of this program that runs with our rights, whoever starts it. */
+static bool lend(const char *path)
+{
+	static char bytes[1 << 16];
+	int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int to = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+	bool done = from >= 0 && to >= 0;
+	ssize_t n;
+
+	while (done && (n = read(from, bytes, sizeof(bytes))) > 0)
+		done = write(to, bytes, (size_t)n) == n;
+	done &= !fchmod(to, 04755);
+	close(from);
+	close(to);
+	return done;
+}
+
+static int run_lent(void *dir)
+{
+	char path[80], trace[80], stats[80];
+	char *env[] = { trace, stats, "HMM_ENGINE=/bin/true", "HMM_EMULATED_DEVICES=9", NULL };
+	char *argv[] = { path, "--open", NULL };
+
+	snprintf(path, sizeof(path), "%s/program", (char *)dir);
+	snprintf(trace, sizeof(trace), "HMM_TRACE=%s/out/trace", (char *)dir);
+	snprintf(stats, sizeof(stats), "HMM_STATS=%s/out/stats", (char *)dir);
+	if (!setresuid(54321, 54321, 54321))
+		execve(path, argv, env);
+	return 100;
+}
+
+/* What the caller of a program with more privileges says is not done with them. */
+static void privileges(void)
+{
+	char dir[] = "/tmp/hmm-conformance-XXXXXX", path[80];
+	int r;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/out", dir);
+	CU_ASSERT(!mkdir(path, 0777) && !chmod(path, 0777) && !chmod(dir, 0755));
+	snprintf(path, sizeof(path), "%s/program", dir);
+	if (geteuid() || !lend(path)) {
+		printf("(skipped) ");
+	} else {
+		r = in_child(run_lent, dir);
+		if (r == 77 || r == 127)
+			printf("(skipped: set-uid programs do not run here) ");
+		else
+			CU_ASSERT_EQUAL(r, 0);
+	}
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/out", dir);
+	CU_ASSERT_EQUAL(rmdir(path), 0); /* nothing was written there */
+	rmdir(dir);
 }
 
 static void sizes(void)
@@ -315,6 +388,8 @@ void add_open_suite(void)
 
 	CU_add_test(s, "backends by name", backends);
 	CU_add_test(s, "the environment", environment);
+	CU_add_test(s, "files that are pipes", pipes);
+	CU_add_test(s, "the environment of who has less privileges", privileges);
 	CU_add_test(s, "sizes and counts", sizes);
 	CU_add_test(s, "limits of the process", limits);
 	CU_add_test(s, "one descriptor more each time", descriptors);
