@@ -133,28 +133,27 @@ int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file)
 	return err;
 }
 
+/* Locking: hmmdrm_mms_lock, which is let go of: nobody finds a client that is about to be freed. */
 static void client_release(struct kref *ref)
 {
 	struct hmmdrm_client *client = container_of(ref, struct hmmdrm_client, ref);
+	bool last;
 
+	list_del(&client->node);
+	last = list_empty(&clients);
+	mutex_unlock(&hmmdrm_mms_lock);
 	mmu_interval_notifier_remove(&client->notifier);
 	xa_destroy(&client->remote);
 	xa_destroy(&client->refused);
 	mmdrop(client->mm);
 	hmmdrm_client_free(client);
+	if (last)
+		hmmdrm_evict_all();
 }
 
 void hmmdrm_client_put(struct hmmdrm_client *client)
 {
-	bool last;
-
-	mutex_lock(&hmmdrm_mms_lock);
-	if (kref_read(&client->ref) == 1)
-		list_del_init(&client->node);
-	last = list_empty(&clients);
-	mutex_unlock(&hmmdrm_mms_lock);
-	if (kref_put(&client->ref, client_release) && last)
-		hmmdrm_evict_all();
+	kref_put_mutex(&client->ref, client_release, &hmmdrm_mms_lock);
 }
 
 void hmmdrm_client_postclose(struct drm_device *drm, struct drm_file *file)
