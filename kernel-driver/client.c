@@ -14,12 +14,14 @@ static DEFINE_MUTEX(hmmdrm_mms_lock);
 static LIST_HEAD(clients);
 static LIST_HEAD(engines);
 
-/* What a device has taken from the CPU has only its protection changed, or is passed over. */
+/*
+ * What a device has taken from the CPU has only its protection changed, or is passed over. Not so
+ * MMU_NOTIFY_PROTECTION_PAGE: fork() gives it back to the CPU, and then shares it.
+ */
 static bool stays_exclusive(const struct mmu_notifier_range *range)
 {
-	return range->event == MMU_NOTIFY_PROTECTION_VMA ||
-	       range->event == MMU_NOTIFY_PROTECTION_PAGE ||
-	       range->event == MMU_NOTIFY_SOFT_DIRTY || range->event == MMU_NOTIFY_MIGRATE;
+	return range->event == MMU_NOTIFY_PROTECTION_VMA || range->event == MMU_NOTIFY_SOFT_DIRTY ||
+	       range->event == MMU_NOTIFY_MIGRATE;
 }
 
 /*

@@ -219,6 +219,38 @@ static void pinned(void)
 	munmap(p, PAGE);
 }
 
+/* fork() gives a page back to the CPU that a device had for itself: a copy for each who stores. */
+static void pinned_and_forked(void)
+{
+	char *p = map_anonymous(PAGE), c = 0;
+	struct iovec part = { .iov_base = p, .iov_len = PAGE };
+	int ends[2], go[2], status, pid;
+	uint64_t value = 8;
+	struct engine e;
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, PAGE), 0);
+	CU_ASSERT_FATAL(!pipe(ends) && !pipe(go));
+	p[0] = 7;
+	CU_ASSERT_EQUAL(vmsplice(ends[1], &part, 1, 0), PAGE);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, &value), 0);
+	CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_REMOTE);
+	pid = fork();
+	if (!pid)
+		_exit(read(go[0], &c, 1) != 1 || p[0] != 8);
+	value = 9;
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p, 1, &value), 0);
+	CU_ASSERT_EQUAL(write(go[1], "", 1), 1);
+	waitpid(pid, &status, 0);
+	CU_ASSERT_EQUAL(status, 0);
+	CU_ASSERT_EQUAL(p[0], 9);
+	for (int i = 0; i < 2; i++) {
+		close(ends[i]);
+		close(go[i]);
+	}
+	engine_end(&e);
+	munmap(p, PAGE);
+}
+
 static void invalid_accesses(void)
 {
 	char *p = map_anonymous(2 * PAGE);
@@ -277,6 +309,7 @@ static void add_tests(void)
 	CU_add_test(s, "three times the device's memory", eviction);
 	CU_add_test(s, "shared memory is mapped remotely", remote);
 	CU_add_test(s, "a pinned page", pinned);
+	CU_add_test(s, "a pinned page, and fork", pinned_and_forked);
 	CU_add_test(s, "accesses that cannot be", invalid_accesses);
 	CU_add_test(s, "wrong arguments", wrong_arguments);
 }
