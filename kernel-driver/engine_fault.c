@@ -88,13 +88,14 @@ static int look_up_file(struct look *l, struct vm_area_struct *vma)
 		l->tried = false;
 		return -EAGAIN;
 	}
+	hmmfs_device_maps(folio);
 	if (hmmdrm_rmap_add(&folio->page, l->engine, l->addr)) {
 		folio_unlock(folio);
 		folio_put(folio);
 		return -ENOMEM;
 	}
 	if (l->write) {
-		hmmfs_device_dirty(folio);
+		folio_mark_dirty(folio);
 		file_update_time(file);
 	}
 	hmmdrm_frame_touch(&folio->page);

@@ -289,11 +289,11 @@ long hmmfs_count(struct address_space *mapping, pgoff_t index, unsigned long pag
 	return n;
 }
 
-void hmmfs_device_dirty(struct folio *folio)
+/* Who would have dropped it has let go of it, found that we hold it, and left it there. */
+void hmmfs_device_maps(struct folio *folio)
 {
 	if (!folio_test_private(folio))
 		folio_attach_private(folio, HMMFS_DEVICE);
-	folio_mark_dirty(folio);
 }
 
 int hmmfs_evict_frame(struct page *dpage)
