@@ -34,6 +34,7 @@ struct look {
 	unsigned int tries;
 	bool write, writable, tried, movable;
 	bool alone; /* the page has no writable entry but the one to be made */
+	bool here;  /* it is one of the system */
 	/* What lies around it, of the same VMA; nr_around 0: not known. */
 	unsigned long around[HMMDRM_FAULT_PAGES], first;
 	unsigned int nr_around;
@@ -180,7 +181,7 @@ static int take_exclusive(struct look *l)
 	if (hmmdrm_make_exclusive(client->mm, l->addr, client, &l->exclusive))
 		return -EAGAIN;
 	l->pfn = page_to_pfn(l->exclusive);
-	l->writable = l->alone = true;
+	l->writable = l->alone = l->here = true;
 	return 0;
 }
 
@@ -199,7 +200,7 @@ static int take(struct look *l, struct page *page)
 		return l->tries++ < BUSY_TRIES ? -EAGAIN : -EFAULT;
 	}
 	l->pfn = page_to_pfn(page);
-	l->writable = true;
+	l->writable = l->here = true;
 	return hmmdrm_remote_note(l->engine->client, l->addr, l->pfn);
 }
 
@@ -228,8 +229,8 @@ static int use(struct look *l, unsigned long entry)
 	}
 	if (!frame)
 		hmmdrm_count(l->engine->hd, HMMDRM_REMOTE, 1);
-	/* To read, it is enough to see it where it is. */
-	if (!frame && PageAnon(page) && !l->write)
+	/* To read, it is enough to see it where it is; a store is to be seen. */
+	if (!frame && !l->write)
 		writable = false;
 	if (!frame && PageAnon(page) && writable)
 		return take(l, page);
@@ -250,6 +251,7 @@ static int use(struct look *l, unsigned long entry)
 	}
 	l->pfn = frame ? hmmdrm_frame_pfn(page) : page_to_pfn(page);
 	l->writable = writable;
+	l->here = !frame;
 	return 0;
 }
 
@@ -303,7 +305,7 @@ static int look_now(struct look *l, bool may_fault)
 	int err;
 
 	l->nr_around = 0;
-	l->alone = false;
+	l->alone = l->here = false;
 	/* Who changes something meanwhile is waited for; what comes later is noted. */
 	l->since = READ_ONCE(client->nr_changes);
 	l->seq = mmu_interval_read_begin(&client->notifier);
@@ -318,6 +320,7 @@ static int look_now(struct look *l, bool may_fault)
 		 * from them first, and two that store to one page would do nothing else.
 		 */
 		l->writable = l->alone = l->write;
+		l->here = true;
 	} else if (!err) {
 		err = look_around(l, vma);
 		if (err == -EAGAIN && may_fault) {
@@ -371,7 +374,9 @@ static void zap_others(const struct look *l)
 
 /*
  * Locking: client->lock. An entry that is there (read-only, and this is a store) is replaced.
- * The neighbours share its page table, which is there.
+ * The neighbours share its page table, which is there. The kernel sees no store of an engine: a
+ * page of the system is dirty before the first one, and to clean it is announced. The client has it
+ * yet, and so the page has its mapping, for no change was announced.
  */
 static vm_fault_t insert(struct vm_fault *vmf, const struct look *l)
 {
@@ -381,6 +386,8 @@ static vm_fault_t insert(struct vm_fault *vmf, const struct look *l)
 		hmmdrm_engine_zap(l->engine, l->addr, l->addr + PAGE_SIZE);
 	if (l->alone)
 		zap_others(l);
+	if (l->here && l->writable)
+		folio_mark_dirty(pfn_folio(l->pfn));
 	for (unsigned int i = 0; i < l->nr_around; i++) {
 		unsigned long addr = l->first + (i << PAGE_SHIFT), entry = l->around[i];
 

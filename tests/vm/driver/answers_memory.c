@@ -89,6 +89,33 @@ static void swapping(void)
 	unmap(p, PAGES);
 }
 
+/* The kernel sees no store of an engine, and must not take such a page for a clean one. */
+static void shared_swapping(void)
+{
+	char *p = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
+	size_t wrong = 0;
+	struct engine e;
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, PAGES * PAGE), 0);
+	for (size_t i = 0; i < PAGES; i++) {
+		uint64_t value = i + 1;
+
+		CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + i * PAGE, 1, NULL), 0);
+		CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p + i * PAGE, 1, &value), 0);
+	}
+	for (int i = 0; i < 20; i++) {
+		CU_ASSERT_EQUAL(madvise(p, PAGES * PAGE, MADV_PAGEOUT), 0);
+		usleep(5000);
+	}
+	CU_ASSERT(count_pagemap(p, PAGES, PAGEMAP_PRESENT) < PAGES);
+	for (size_t i = 0; i < PAGES; i++)
+		wrong += p[i * PAGE] != (char)(i + 1);
+	CU_ASSERT_EQUAL(wrong, 0);
+	engine_end(&e);
+	munmap(p, PAGES * PAGE);
+}
+
 /* More than the group may have, on the device and off it. Returns what went wrong. */
 static int under_pressure(void)
 {
@@ -172,6 +199,8 @@ static void hotplug(void)
 void add_memory_tests(CU_pSuite s)
 {
 	CU_add_test(s, "swap", swapping);
+	if (!hmmfs_folder)
+		CU_add_test(s, "shared memory, and swap", shared_swapping);
 	CU_add_test(s, "a memory cgroup's limit", group_limit);
 	CU_add_test(s, "memory goes and comes", hotplug);
 }
