@@ -20,6 +20,7 @@ struct hmmdrm_device;
 struct hmmfs_sb {
 	struct vfsmount *mnt;    /* of the lower filesystem, a private clone */
 	const struct cred *cred; /* the mounter's: all lower I/O is done with it */
+	errseq_t lower_err;      /* what the lower filesystem could not write: seen up to here */
 };
 
 struct hmmfs_inode {
@@ -88,6 +89,11 @@ ssize_t hmmfs_listxattr(struct dentry *dentry, char *list, size_t size);
 /* aops.c, writeback.c */
 extern const struct address_space_operations hmmfs_aops;
 int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wbc);
+/*
+ * The lower file says once, to us, that what we wrote is not on the disk. All that is here is dirty
+ * again, and each who waits is told.
+ */
+void hmmfs_not_durable(struct address_space *mapping, int err);
 int hmmfs_bounce_init(void);
 void hmmfs_bounce_exit(void);
 

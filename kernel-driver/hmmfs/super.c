@@ -58,6 +58,27 @@ static int statfs(struct dentry *dentry, struct kstatfs *buf)
 	return err;
 }
 
+/*
+ * Our pages are below by now, but not all of them on the disk, and sync() may have been there. An
+ * error there is told to each who asks here.
+ */
+static int sync_fs(struct super_block *sb, int wait)
+{
+	struct hmmfs_sb *info = hmmfs_sb(sb);
+	struct super_block *lower = info->mnt->mnt_sb;
+	int err, told;
+
+	if (!wait)
+		return 0;
+	down_read(&lower->s_umount);
+	err = sync_filesystem(lower);
+	up_read(&lower->s_umount);
+	told = errseq_check_and_advance(&lower->s_wb_err, &info->lower_err);
+	if (told)
+		errseq_set(&sb->s_wb_err, told);
+	return err;
+}
+
 static int show_options(struct seq_file *m, struct dentry *root)
 {
 	return 0;
@@ -78,6 +99,7 @@ static const struct super_operations super_ops = {
 	.alloc_inode = new_inode_of,
 	.free_inode = free_inode,
 	.evict_inode = evict_inode,
+	.sync_fs = sync_fs,
 	.statfs = statfs,
 	.show_options = show_options,
 	.write_inode = hmmfs_write_inode,
@@ -131,6 +153,7 @@ static int set_up(struct super_block *sb, const struct path *path)
 	}
 	info->mnt->mnt_flags &= ~MNT_ATIME_MASK;
 	info->cred = get_current_cred();
+	info->lower_err = errseq_sample(&lower->s_wb_err);
 	sb->s_fs_info = info;
 	sb->s_op = &super_ops;
 	hmmfs_set_dentry_ops(sb, &dentry_ops);

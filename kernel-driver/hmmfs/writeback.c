@@ -74,6 +74,31 @@ static void failed(struct address_space *mapping, struct folio *folio, int err)
 	mapping_set_error(mapping, err);
 }
 
+void hmmfs_not_durable(struct address_space *mapping, int err)
+{
+	struct folio_batch batch;
+	pgoff_t index = 0;
+
+	folio_batch_init(&batch);
+	while (filemap_get_folios(mapping, &index, -1, &batch)) {
+		for (unsigned int i = 0; i < folio_batch_count(&batch); i++) {
+			struct folio *folio = batch.folios[i];
+
+			folio_get(folio);
+			folio = hmmfs_lock_at(mapping, folio->index, folio);
+			if (!folio)
+				continue;
+			if (folio_test_uptodate(folio) || hmmfs_is_frame(folio))
+				filemap_dirty_folio(mapping, folio);
+			folio_unlock(folio);
+			folio_put(folio);
+		}
+		folio_batch_release(&batch);
+		cond_resched();
+	}
+	mapping_set_error(mapping, err);
+}
+
 /* Locking: the folio's, which is let go of. */
 static int write_frame(struct address_space *mapping, struct folio *folio)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * A lower file that cannot be read: whoever touches a page of it is told, and nobody waits for it
- * for ever. When it can be read again, so can its pages.
+ * for ever. When it can be read again, so can its pages. One that cannot be written likewise.
  *
- *   lower FILE FAIL MEND	commands: the lower file is not read any more, and is again
+ *   lower FILE FAIL MEND	commands: the lower file is not there any more, and is again
  */
 #include "engine.h"
 
@@ -20,7 +20,7 @@
 #define READ (1 * PAGE)
 #define STORE (2 * PAGE)
 
-static const char *fail, *mend;
+static const char *name, *fail, *mend;
 static int file;
 static char *base;
 
@@ -93,6 +93,23 @@ static void grows(void)
 	engine_end(&e);
 }
 
+/* What the lower file said only once: everybody is told, and a later call that succeeds is true. */
+static void unwritable(void)
+{
+	int other = open(name, O_RDWR);
+
+	CU_ASSERT_FATAL(other >= 0);
+	CU_ASSERT_EQUAL(fsync(file), 0);
+	base[0] = 'w';
+	CU_ASSERT_EQUAL_FATAL(system(fail), 0);
+	CU_ASSERT(fdatasync(file) == -1 && errno == EIO);
+	CU_ASSERT_EQUAL(system(mend), 0);
+	CU_ASSERT(fdatasync(other) == -1 && errno == EIO);
+	CU_ASSERT_EQUAL(fdatasync(other), 0);
+	CU_ASSERT_EQUAL(fdatasync(file), 0);
+	close(other);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int failures;
@@ -100,9 +117,10 @@ int main(int argc, char **argv)
 
 	if (argc < 4 || client_open() || CU_initialize_registry())
 		return 2;
+	name = argv[1];
 	fail = argv[2];
 	mend = argv[3];
-	file = open(argv[1], O_RDWR);
+	file = open(name, O_RDWR);
 	base = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	if (base == MAP_FAILED)
 		return 2;
@@ -110,6 +128,7 @@ int main(int argc, char **argv)
 	CU_add_test(s, "that cannot be read", unreadable);
 	CU_add_test(s, "that can be read again", readable);
 	CU_add_test(s, "that grows", grows);
+	CU_add_test(s, "that cannot be written", unwritable);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();

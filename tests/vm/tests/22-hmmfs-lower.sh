@@ -14,13 +14,14 @@ dmsetup create --noudevsync lower --table "0 $sectors linear $disk 0"
 lower=/dev/dm-$(dmsetup info -c --noheadings -o minor lower)
 mkfs.ext4 -qF "$lower"
 blockdev --setra 0 "$lower"
-mount "$lower" /mnt/ext4
+# The journal keeps to itself while the disk fails.
+mount -o commit=300 "$lower" /mnt/ext4
 head -c 65536 /dev/zero | tr '\0' x >/mnt/ext4/file
 sync
 # Of the file's pages, but not of what else is known of it.
 echo 1 >/proc/sys/vm/drop_caches
 
-echo "-- cannot be read"
+echo "-- cannot be read, or written"
 mount -t hmmfs /mnt/ext4 /mnt/hmmfs
 put() {
 	echo "dmsetup suspend --noflush --nolockfs lower && dmsetup load lower --table '$1' &&
@@ -28,6 +29,16 @@ put() {
 }
 "$HMM_BUILD/bin/driver_lower" /mnt/hmmfs/file "$(put "0 $sectors error")" \
 	"$(put "0 $sectors linear $disk 0")"
+umount /mnt/hmmfs
+umount /mnt/ext4
+mount -o commit=300 "$lower" /mnt/ext4
+[ "$(head -c 1 /mnt/ext4/file)" = w ] || { echo "what was durable is lost"; exit 1; }
+
+echo "-- on the disk after syncfs()"
+mount -t hmmfs /mnt/ext4 /mnt/hmmfs
+echo "seen on the disk" >/mnt/hmmfs/synced
+sync -f /mnt/hmmfs/synced
+grep -q "seen on the disk" /tmp/image || { echo "not on the disk"; exit 1; }
 
 echo "-- frozen"
 mkdir /mnt/hmmfs/old
