@@ -112,6 +112,7 @@ int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file)
 	if (!client)
 		return -ENOMEM;
 	kref_init(&client->ref);
+	kref_init(&client->users);
 	mutex_init(&client->lock);
 	INIT_LIST_HEAD(&client->engines);
 	xa_init_flags(&client->remote, XA_FLAGS_ACCOUNT);
@@ -129,16 +130,30 @@ int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file)
 	list_add(&client->node, &clients);
 	mutex_unlock(&hmmdrm_mms_lock);
 	if (err)
-		hmmdrm_client_put(client);
+		hmmdrm_client_close(client);
 	else
 		file->driver_priv = client;
 	return err;
 }
 
-/* Locking: hmmdrm_mms_lock, which is let go of: nobody finds a client that is about to be freed. */
 static void client_release(struct kref *ref)
 {
-	struct hmmdrm_client *client = container_of(ref, struct hmmdrm_client, ref);
+	hmmdrm_client_free(container_of(ref, struct hmmdrm_client, ref));
+}
+
+void hmmdrm_client_put(struct hmmdrm_client *client)
+{
+	kref_put(&client->ref, client_release);
+}
+
+/*
+ * Nobody uses it any more: it mirrors nothing. Frames of files may know its engines yet, and so
+ * hold its memory, but no more: they are revoked from within reclaim, or an invalidation.
+ * Locking: hmmdrm_mms_lock, which is let go of: nobody finds a client that goes.
+ */
+static void client_unused(struct kref *users)
+{
+	struct hmmdrm_client *client = container_of(users, struct hmmdrm_client, users);
 	bool last;
 
 	list_del(&client->node);
@@ -148,19 +163,19 @@ static void client_release(struct kref *ref)
 	xa_destroy(&client->remote);
 	xa_destroy(&client->refused);
 	mmdrop(client->mm);
-	hmmdrm_client_free(client);
+	hmmdrm_client_put(client);
 	if (last)
 		hmmdrm_evict_all();
 }
 
-void hmmdrm_client_put(struct hmmdrm_client *client)
+void hmmdrm_client_close(struct hmmdrm_client *client)
 {
-	kref_put_mutex(&client->ref, client_release, &hmmdrm_mms_lock);
+	kref_put_mutex(&client->users, client_unused, &hmmdrm_mms_lock);
 }
 
 void hmmdrm_client_postclose(struct drm_device *drm, struct drm_file *file)
 {
-	hmmdrm_client_put(file->driver_priv);
+	hmmdrm_client_close(file->driver_priv);
 }
 
 struct hmmdrm_client *hmmdrm_client_of(struct drm_file *file)

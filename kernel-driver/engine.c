@@ -65,9 +65,11 @@ void hmmdrm_engine_put(struct hmmdrm_engine *engine)
 static int engine_release(struct inode *inode, struct file *file)
 {
 	struct hmmdrm_engine *engine = file->private_data;
+	struct hmmdrm_client *client = engine->client;
 
 	hmmdrm_engine_unbind(engine);
 	hmmdrm_engine_put(engine);
+	hmmdrm_client_close(client);
 	return 0;
 }
 
@@ -102,6 +104,7 @@ int hmmdrm_engine_create(struct hmmdrm_client *client, struct hmmdrm_device *hd)
 	engine->client = client;
 	engine->hd = hd;
 	engine->mapping = file->f_mapping;
+	kref_get(&client->users);
 	kref_get(&client->ref);
 	hmmdrm_engine_link(engine);
 	file->f_mode |= FMODE_PREAD | FMODE_PWRITE;

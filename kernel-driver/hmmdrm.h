@@ -69,7 +69,8 @@ struct hmmdrm_device {
 
 /* One for each open of the node. */
 struct hmmdrm_client {
-	struct kref ref;
+	struct kref users;                     /* the open node and the engines' descriptors */
+	struct kref ref;                       /* its memory: users, and each engine */
 	struct mm_struct *mm;                  /* grabbed */
 	struct mmu_interval_notifier notifier; /* of the whole address space */
 	struct mutex lock;
@@ -177,6 +178,8 @@ int hmmdrm_can_migrate(struct vm_area_struct *vma);
 /* client.c */
 int hmmdrm_client_open(struct drm_device *drm, struct drm_file *file);
 void hmmdrm_client_postclose(struct drm_device *drm, struct drm_file *file);
+/* The last user's: may sleep, and waits for invalidations of the client's. No locks held. */
+void hmmdrm_client_close(struct hmmdrm_client *client);
 void hmmdrm_client_put(struct hmmdrm_client *client);
 /*
  * Has the CPU's page table changed in [start, end) since @since changes were announced? That was

@@ -291,6 +291,7 @@ int main(int argc, char **argv)
 	file_names();
 	file_holes();
 	file_owners();
+	file_held();
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();

@@ -21,5 +21,6 @@ void drop_caches(void);
 void file_names(void);
 void file_holes(void);
 void file_owners(void);
+void file_held(void);
 
 #endif /* HMM_TESTS_VM_FILE_H */
