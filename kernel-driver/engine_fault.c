@@ -296,12 +296,28 @@ static int look_around(struct look *l, const struct vm_area_struct *vma)
 	return 0;
 }
 
+/* As the CPU would find it, which gets an entry, too: what happens to that is announced. */
+static int look_here(struct look *l)
+{
+	unsigned long entry;
+	int err = look_up(l, &entry);
+
+	return err ? err : use(l, entry);
+}
+
+/* A page that others hold, or for which the device has no frame that can go, stays where it is. */
+static int look_at_file(struct look *l, struct vm_area_struct *vma, bool may_fault)
+{
+	int err = look_up_file(l, vma);
+
+	return err == -EAGAIN && may_fault && l->tries++ >= BUSY_TRIES ? look_here(l) : err;
+}
+
 /* -EAGAIN: it is not there, or something changed. */
 static int look_now(struct look *l, bool may_fault)
 {
 	struct hmmdrm_client *client = l->engine->client;
 	struct vm_area_struct *vma;
-	unsigned long entry;
 	int err;
 
 	l->nr_around = 0;
@@ -313,7 +329,7 @@ static int look_now(struct look *l, bool may_fault)
 	vma = vma_lookup(client->mm, l->addr);
 	err = check_vma(vma, l->write);
 	if (!err && hmmfs_maps(vma)) {
-		err = look_up_file(l, vma);
+		err = look_at_file(l, vma, may_fault);
 	} else if (!err && hmmdrm_remote_is_taken(client, l->addr, &l->pfn)) {
 		/*
 		 * Taken before, for another thread or engine. To take it again would be to take it
@@ -323,10 +339,8 @@ static int look_now(struct look *l, bool may_fault)
 		l->here = true;
 	} else if (!err) {
 		err = look_around(l, vma);
-		if (err == -EAGAIN && may_fault) {
-			err = look_up(l, &entry);
-			err = err ? err : use(l, entry);
-		}
+		if (err == -EAGAIN && may_fault)
+			err = look_here(l);
 	}
 	mmap_read_unlock(client->mm);
 	return err == -EBUSY ? -EAGAIN : err;

@@ -1,12 +1,47 @@
 // SPDX-License-Identifier: MIT
-/* Pages of files, and what an engine leaves when it ends. */
+/* Pages of files that somebody holds where they are, and what an engine leaves when it ends. */
 #include "file.h"
 
 #include <CUnit/Basic.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* A page that a pipe holds cannot leave: the device gets it where it is, and so does the CPU. */
+static void held(void)
+{
+	int fd = make_file("held", 4), ends[2];
+	char *p = map_file(fd, 4);
+	struct iovec part = { .iov_base = p + PAGE, .iov_len = PAGE };
+	uint64_t value = 0;
+	struct engine e;
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, 4 * PAGE), 0);
+	CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+	CU_ASSERT_EQUAL(vmsplice(ends[1], &part, 1, 0), PAGE);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + PAGE, 1, &value), 0);
+	CU_ASSERT_EQUAL(value, 2);
+	CU_ASSERT_EQUAL(where(p + PAGE), DRM_HMM_SYSTEM);
+	/* Each store is noticed by the next writeback. */
+	for (value = 77; value < 80; value++) {
+		CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, p + PAGE, 1, &value), 0);
+		CU_ASSERT_EQUAL(p[PAGE], (char)value);
+		CU_ASSERT_EQUAL(fsync(fd), 0);
+		CU_ASSERT_EQUAL(lower_byte("held", PAGE), (int)value);
+	}
+	close(ends[0]);
+	close(ends[1]);
+	CU_ASSERT_EQUAL(migrate(p, 4 * PAGE, 0), 4);
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_LOAD, p + PAGE, 1, &value), 0);
+	CU_ASSERT_EQUAL(value, 79);
+	engine_end(&e);
+	munmap(p, 4 * PAGE);
+	close(fd);
+	unlink(path(upper, "held"));
+	CU_ASSERT_EQUAL(resident(0), 0);
+}
 
 static int load_and_end(void)
 {
@@ -46,5 +81,6 @@ void file_held(void)
 {
 	CU_pSuite s = CU_add_suite("held", NULL, NULL);
 
+	CU_add_test(s, "a page that cannot leave", held);
 	CU_add_test(s, "the last close", last_close);
 }
