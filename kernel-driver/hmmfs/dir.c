@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Names: every operation is the lower folder's, with the mounter's credentials. */
+/*
+ * Names: every operation is the lower folder's, with the mounter's credentials. What is made
+ * belongs to who makes it.
+ */
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -61,6 +64,31 @@ static void end_change(const struct super_block *sb, const struct cred *old)
 	mnt_drop_write(hmmfs_sb(sb)->mnt);
 }
 
+/* As begin_change(), for something that belongs to who makes it. @as is for end_make(). */
+static int begin_make(const struct super_block *sb, const struct cred **old, struct cred **as)
+{
+	int err = begin_change(sb, old);
+
+	if (err)
+		return err;
+	*as = prepare_creds();
+	if (!*as) {
+		end_change(sb, *old);
+		return -ENOMEM;
+	}
+	(*as)->fsuid = (*old)->fsuid;
+	(*as)->fsgid = (*old)->fsgid;
+	override_creds(*as);
+	return 0;
+}
+
+static void end_make(const struct super_block *sb, const struct cred *old, struct cred *as)
+{
+	revert_creds(hmmfs_sb(sb)->cred);
+	put_cred(as);
+	end_change(sb, old);
+}
+
 /*
  * It is there now. Consumes @lower. Without an inode for it the name must be looked up anew: what
  * we know of it is that it is not there.
@@ -117,7 +145,8 @@ static int make(struct inode *dir, struct dentry *dentry, const struct what *wha
 	struct mnt_idmap *idmap = lower_idmap(dentry);
 	const struct cred *old;
 	struct dentry *lower;
-	int err = begin_change(dir->i_sb, &old);
+	struct cred *as;
+	int err = begin_make(dir->i_sb, &old, &as);
 
 	if (err)
 		return err;
@@ -129,7 +158,7 @@ static int make(struct inode *dir, struct dentry *dentry, const struct what *wha
 		dget(lower);
 		hmmfs_end_name(lower);
 	}
-	end_change(dir->i_sb, old);
+	end_make(dir->i_sb, old, as);
 	return IS_ERR(lower) ? PTR_ERR(lower) : made(dir, dentry, lower);
 }
 

@@ -60,9 +60,41 @@ static void set_id(void)
 	CU_ASSERT_EQUAL(unlink(path(upper, "program")), 0);
 }
 
+static int make_things(void)
+{
+	umask(022);
+	if (mkdir(path(upper, "open/folder"), 0777))
+		return 1;
+	return open(path(upper, "open/folder/file"), O_CREAT | O_RDWR | O_EXCL, 0666) < 0;
+}
+
+static void is_users(const char *name, mode_t mode)
+{
+	struct stat st;
+
+	CU_ASSERT_EQUAL(stat(path(upper, name), &st), 0);
+	CU_ASSERT(st.st_uid == USER && st.st_gid == USER && (st.st_mode & 07777) == mode);
+	CU_ASSERT_EQUAL(stat(path(lower, name), &st), 0);
+	CU_ASSERT(st.st_uid == USER && st.st_gid == USER && (st.st_mode & 07777) == mode);
+}
+
+static void made(void)
+{
+	CU_ASSERT_EQUAL(mkdir(path(upper, "open"), 0755), 0);
+	CU_ASSERT(as_user(make_things) != 0);
+	CU_ASSERT_EQUAL(chmod(path(upper, "open"), 0777), 0);
+	CU_ASSERT_EQUAL(as_user(make_things), 0);
+	is_users("open/folder", 0755);
+	is_users("open/folder/file", 0644);
+	CU_ASSERT_EQUAL(unlink(path(upper, "open/folder/file")), 0);
+	CU_ASSERT_EQUAL(rmdir(path(upper, "open/folder")), 0);
+	CU_ASSERT_EQUAL(rmdir(path(upper, "open")), 0);
+}
+
 void file_owners(void)
 {
 	CU_pSuite s = CU_add_suite("owners", NULL, NULL);
 
 	CU_add_test(s, "set-uid bits go", set_id);
+	CU_add_test(s, "what is made is its maker's", made);
 }
