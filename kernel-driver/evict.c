@@ -28,6 +28,9 @@ static unsigned long home_page(struct hmmdrm_device *hd, unsigned long src)
 
 	if (!dpage || !(src & MIGRATE_PFN_MIGRATE) || is_left(dpage))
 		return 0;
+	/* Now that it is locked: it may have become a file's. */
+	if (!folio_test_anon(page_folio(dpage)))
+		return 0;
 	/* Not from what reclaim keeps for itself, where this may be called from. */
 	spage = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOMEMALLOC | __GFP_NOWARN);
 	if (!spage)
