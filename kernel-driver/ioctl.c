@@ -220,6 +220,9 @@ static int snapshot(struct hmmdrm_client *client, unsigned long start, unsigned 
 	};
 	int err;
 
+	/* Who asks about much of it must not be kept from dying. */
+	if (fatal_signal_pending(current))
+		return -EINTR;
 	do {
 		range.notifier_seq = mmu_interval_read_begin(&client->notifier);
 		memset(entry, 0, pages * sizeof(*entry));
