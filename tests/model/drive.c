@@ -14,6 +14,7 @@ struct settings settings = {
 	.pages = 1200,
 	.trace = -1,
 	.clients = 1,
+	.run = 16,
 };
 
 uint64_t drive_random(uint64_t *state)

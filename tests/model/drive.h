@@ -29,6 +29,7 @@ struct settings {
 	const char *lower;    /* what @file stands on, to see what is durable */
 	const char *cgroup;   /* folder of the memory cgroup that this runs in */
 	unsigned int clients; /* processes of the racing mode */
+	unsigned int run;     /* units of one page that a lane has, then it takes another one */
 };
 extern struct settings settings;
 

@@ -2,13 +2,15 @@
 /*
  * model [--backend NAME] [--algorithm move|wp] [--mode sequential|racing] [--seed N] [--count N]
  *       [--pages N] [--without KIND,...] [--trace PAGE] [--negative WHAT]
- *       [--file PATH [--lower PATH]] [--clients N] [--cgroup FOLDER]
+ *       [--file PATH [--lower PATH]] [--clients N] [--cgroup FOLDER] [--run N]
  *
  * Random operations against the model of the page states: of anonymous memory, or in the racing
  * mode of a file, of one process or two. --lower is the same file on the filesystem below, to see
- * what is durable; --cgroup is the memory cgroup that this runs in.
+ * what is durable; --cgroup is the memory cgroup that this runs in; --run, how many loads and
+ * stores in a row a lane makes to a page.
  *
- * With --negative something is broken, and mismatches must be found: "model"; a fence of the runtime
+ * With --negative something is broken, and mismatches must be found: "model"; a fence of the
+ * runtime
  * ("device", "client", "shared": HMM_TEST_SKIP_FENCE); "store", a store that is not made; "stale",
  * a count that is published before it is stored; "sync", no sync; "outside", not here.
  */
@@ -79,6 +81,8 @@ static void set(const char *name, const char *value)
 		settings.lower = value;
 	else if (!strcmp(name, "--cgroup"))
 		settings.cgroup = value;
+	else if (!strcmp(name, "--run"))
+		settings.run = (unsigned int)atoi(value);
 	else if (!strcmp(name, "--clients"))
 		settings.clients = (unsigned int)atoi(value);
 	else if (!strcmp(name, "--trace"))

@@ -5,6 +5,7 @@
  */
 #include "model/racing.h"
 
+#define LOOKS 16       /* of a kernel */
 #define STALE_EVERY 16 /* broken: a count that is published, but not stored */
 
 static void count_up(struct racer *r, enum way way)
@@ -59,7 +60,7 @@ static void by_kernel(struct racer *r)
 				   .lanes = r->client->lanes,
 				   .lane = r->id,
 				   .seed = (uint32_t)drive_random(&r->d.random),
-				   .steps = RUN };
+				   .steps = LOOKS };
 	int err;
 
 	memset(report, 0, 4 * sizeof(*report));
@@ -70,7 +71,7 @@ static void by_kernel(struct racer *r)
 		racer_wrong(r, "kernel's counter",
 			    COUNTED_PAGE(report[1]) * PAGE + COUNTER(report[2]), "after its value",
 			    report[3] & 255, report[3] >> 8);
-	racer_did(r, RACE_COUNTERS, 2 * RUN);
+	racer_did(r, RACE_COUNTERS, 2 * LOOKS);
 }
 
 void growth_step(struct racer *r, enum way way)
@@ -79,9 +80,9 @@ void growth_step(struct racer *r, enum way way)
 		by_kernel(r);
 		return;
 	}
-	for (unsigned int i = 0; i < RUN / 4; i++) {
+	for (unsigned int i = 0; i < LOOKS / 4; i++) {
 		count_up(r, way);
 		look(r, way);
 	}
-	racer_did(r, RACE_COUNTERS, RUN / 2);
+	racer_did(r, RACE_COUNTERS, LOOKS / 2);
 }

@@ -7,9 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MOVES 2        /* migrations between the runs of a lane */
-#define FORK_EVERY 100 /* runs */
-#define NATIVE_STEPS (4 * RUN)
+#define MOVES 2          /* migrations between the runs of a lane */
+#define FORK_EVERY 100   /* runs */
+#define PAGES 4          /* of a kernel's launch */
 #define FORGET_EVERY 800 /* broken: a store that is forgotten */
 
 static unsigned int random_page(struct racer *r)
@@ -99,9 +99,9 @@ void *race_lane(void *racer)
 	for (unsigned long i = 0; !is_over(r); i++) {
 		unsigned int page = random_page(r);
 
-		for (unsigned int k = 0; k < RUN; k++)
+		for (unsigned int k = 0; k < settings.run; k++)
 			step(r, ways[nth], page);
-		racer_did(r, kinds[nth], RUN);
+		racer_did(r, kinds[nth], settings.run);
 		if (i % 8 == 0)
 			growth_step(r, ways[nth]);
 		if (i % 16 == 9 && r->client->lower >= 0)
@@ -124,8 +124,8 @@ void *race_native_lane(void *racer)
 				.pages = BODY,
 				.lanes = r->client->lanes,
 				.lane = r->id,
-				.run = RUN,
-				.steps = NATIVE_STEPS };
+				.run = settings.run,
+				.steps = PAGES * settings.run };
 
 	for (unsigned long i = 0; !is_over(r); i++) {
 		int err;
@@ -140,7 +140,7 @@ void *race_native_lane(void *racer)
 		if (report[0])
 			racer_wrong(r, "kernel", report[1] * PAGE + report[2], "a byte of its unit",
 				    report[3], -1);
-		racer_did(r, RACE_NATIVE, NATIVE_STEPS);
+		racer_did(r, RACE_NATIVE, PAGES * settings.run);
 		if (i % 4 == 0)
 			growth_step(r, BY_KERNEL);
 	}

@@ -20,7 +20,6 @@
 #define IS_LANES(page) ((page) % 5 < 3)
 #define COUNTED_PAGE(nth) ((nth)*5 + 3)
 #define COUNTER(lane) ((lane)*201) /* its offset in such a page */
-#define RUN 16u                    /* units of one page, then a lane takes another one */
 
 enum race_kind {
 	RACE_CPU,

@@ -11,7 +11,8 @@ load_driver devices=2 mib=8
 export POCL_CACHE_DIR=/tmp/pocl
 rounds=$((HMM_TEST_SCALE < 5 ? HMM_TEST_SCALE : 5))
 sequential=3000 racing=$((100000 * HMM_TEST_SCALE / (4 * rounds)))
-[ "$HMM_VARIANT" = plain ] || sequential=800 racing=$((racing / 10))
+more=()
+[ "$HMM_VARIANT" = plain ] || sequential=800 racing=$((racing / 10)) more=(--run 64)
 "$HMM_BUILD/bin/model" --backend drm --mode sequential --seed 1 --count $((sequential * rounds))
 
 # What a group has too much of needs a place.
@@ -32,7 +33,8 @@ mount -o loop /tmp/image /mnt/ext4
 race() {
 	(
 		echo $BASHPID >$group/cgroup.procs
-		exec "$HMM_BUILD/bin/model" --backend drm --mode racing --cgroup $group "$@"
+		exec "$HMM_BUILD/bin/model" --backend drm --mode racing --cgroup $group \
+			"${more[@]}" "$@"
 	)
 }
 
