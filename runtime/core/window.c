@@ -15,8 +15,9 @@ unsigned int hmm_window_pages(struct hmm_window *w, uintptr_t addr, unsigned int
 
 	addr &= ~(HMM_PAGE_BYTES - 1);
 	for (i = 0; i < HMM_WINDOW_STREAMS; i++)
-		if (w->stream[i].next == addr)
-			break;
+		if (addr >= w->stream[i].next &&
+		    addr - w->stream[i].next < w->stream[i].pages * HMM_PAGE_BYTES)
+			break; /* what lies between came for another thread */
 	if (i < HMM_WINDOW_STREAMS) {
 		pages = w->stream[i].pages * 2;
 	} else {

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -23,7 +24,8 @@
 #define MADV_COLD 20
 #endif
 
-#define SPIN 8 /* tries of a page that is only locked for a moment */
+#define ZEROS 16 /* pages written at once */
+#define SPIN 8   /* tries of a page that is only locked for a moment */
 
 static void copy_pages(char *dst, const char *src, unsigned int pages, bool streaming)
 {
@@ -269,16 +271,82 @@ static int move_out(struct hmm_block *b, unsigned int i, unsigned int end, struc
 	return err;
 }
 
+/* What nobody has touched needs no reading, and leaves its slot empty. */
+static long write_some(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int n,
+		       bool there)
+{
+	static const char zeros[ZEROS * HMM_PAGE_BYTES];
+	const char *from = there ? emu_staging(b, i) : zeros;
+	long done;
+
+	n = there || n < ZEROS ? n : ZEROS;
+	done = os_syscall4(SYS_pwrite64, d->memory_fd, from, n * HMM_PAGE_BYTES,
+			   hmm_block_addr(b, i));
+	if (done == (long)(n * HMM_PAGE_BYTES) && !there)
+		hmm_bits_clear_range(&b->staged, i, i + n);
+	return done > 0 ? done / (long)HMM_PAGE_BYTES : done;
+}
+
+/*
+ * Frames that the device has not: what a write puts there the kernel allocates without zeroing it
+ * first, and without a fault for each. Not where the application limits the size of files: who
+ * writes past that gets a signal. False: it did not, or not all.
+ */
+static bool write_frames(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			 unsigned int end)
+{
+	struct rlimit files;
+	uint64_t map[64];
+
+	if (os_syscall4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &files) ||
+	    files.rlim_cur != RLIM_INFINITY)
+		return false;
+	while (i < end) {
+		unsigned int n = end - i < 64 ? end - i : 64, p = 1;
+		long done;
+
+		if (os_pagemap((uintptr_t)emu_staging(b, i), n, map))
+			return false;
+		while (p < n && is_there(map[p]) == is_there(map[0]))
+			p++;
+		done = write_some(b, d, i, p, is_there(map[0]));
+		if (done <= 0)
+			return false;
+		i += (unsigned int)done;
+	}
+	return true;
+}
+
+static int copy_run(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		    bool streaming)
+{
+	const struct hmm_bits *frames = &b->dev[d->index].frames;
+
+	while (i < end) {
+		bool has = hmm_bits_test(frames, i);
+		unsigned int stop = hmm_bits_find(frames, i, end, !has);
+
+		if (has || !write_frames(b, d, i, stop)) {
+			char *alias = emu_alias(b, d->index, i);
+
+			if (!alias)
+				return -ENOMEM;
+			hmm_bits_set_range(&b->staged, i, stop); /* by reading them */
+			copy_pages(alias, emu_staging(b, i), stop - i, streaming);
+		}
+		i = stop;
+	}
+	return 0;
+}
+
 static int copy_staged(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		       bool streaming, const struct hmm_bits *out)
 {
 	while ((i = hmm_bits_find(out, i, end, true)) < end) {
 		unsigned int stop = hmm_bits_find(out, i, end, false);
-		char *alias = emu_alias(b, d->index, i);
 
-		if (!alias)
+		if (copy_run(b, d, i, stop, streaming))
 			return -ENOMEM;
-		copy_pages(alias, emu_staging(b, i), stop - i, streaming);
 		i = stop;
 	}
 	return 0;

@@ -249,7 +249,9 @@ static void restore(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		    bool streaming)
 {
-	bool move = emu.move, punch = move && end - i <= PUNCH_PAGES && emu_device_up(d);
+	bool punch = emu.move && end - i <= PUNCH_PAGES && emu_device_up(d);
+	/* Where no frames are staged the kernel makes some, and fills them at once. */
+	bool move = emu.move && (punch || hmm_bits_find(&b->staged, i, end, true) < end);
 	char *alias = emu_alias(b, d->index, i);
 	char *src = move ? emu_staging(b, i) : alias;
 	uint64_t began = hmm_trace_begin();

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifndef MREMAP_DONTUNMAP
@@ -313,6 +314,38 @@ static void stored_after_free(void)
 	munmap(p, 32 * PAGE);
 }
 
+/* Runs that were touched and runs that were not, to the device, changed there, and home. */
+static void mixed_runs(void)
+{
+	char *p = map_pages(192 * PAGE, 0);
+	const char c = 5;
+
+	for (int i = 0; i < 192; i++)
+		if (i / 24 % 2)
+			memset(p + i * PAGE, i, PAGE);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, 192 * PAGE, 0, 0), 192);
+	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + 2 * PAGE, &c, 1), 1);
+	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + 30 * PAGE, &c, 1), 1);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, 192 * PAGE, HMM_SYSTEM, 0), 192);
+	for (int i = 0; i < 192; i++) {
+		CU_ASSERT(p[i * PAGE] == (i == 2 || i == 30 ? c : i / 24 % 2 ? (char)i : 0));
+		CU_ASSERT(all_bytes(p + i * PAGE + 1, PAGE - 1, i / 24 % 2 ? (char)i : 0));
+	}
+	munmap(p, 192 * PAGE);
+}
+
+/* A device's memory is no file of the application's. */
+static void file_size_limit(void)
+{
+	struct rlimit old, none;
+
+	CU_ASSERT_FATAL(!getrlimit(RLIMIT_FSIZE, &old));
+	none = (struct rlimit){ PAGE, old.rlim_max };
+	CU_ASSERT_FATAL(!setrlimit(RLIMIT_FSIZE, &none));
+	mixed_runs();
+	CU_ASSERT_FATAL(!setrlimit(RLIMIT_FSIZE, &old));
+}
+
 void add_vma_suite(void)
 {
 	CU_pSuite s = CU_add_suite_with_setup_and_teardown("kinds of mappings", NULL, NULL,
@@ -332,4 +365,6 @@ void add_vma_suite(void)
 	CU_add_test(s, "parts of a huge page", huge_page_parts);
 	CU_add_test(s, "MADV_FREE and MADV_PAGEOUT", discarded_kinds);
 	CU_add_test(s, "stores after MADV_FREE", stored_after_free);
+	CU_add_test(s, "runs of touched and untouched pages", mixed_runs);
+	CU_add_test(s, "the same under a limit of file sizes", file_size_limit);
 }
