@@ -44,6 +44,8 @@ struct emu_file {
 	_Atomic uint64_t epoch; /* counts pages that stopped being there: what was read is void */
 	uint64_t bytes;         /* of the memfd: up to the end of the last mapping */
 	uint64_t cut_at;        /* ns; 0: the memfd is not cut to the file's end. size_lock */
+	uintptr_t out;          /* where a part of it is mapped to write it, or 0. io_lock */
+	uint64_t out_at, out_bytes;
 	struct emu_extent *extents;
 	struct hmm_window window;
 	_Atomic unsigned int users; /* who uses it without the mirror lock */
@@ -168,6 +170,7 @@ void emu_pools_exit(void);
 void emu_pools_forget(void);
 char *emu_chunk_get(bool write); /* waits for one */
 void emu_chunk_put(char *chunk);
+void emu_file_close_window(struct emu_file *f);
 /* Locking: io_lock. Dirty pages of [page, end) to the file; the first error. */
 int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end);
 /* The same, and to stable storage. */

@@ -82,6 +82,7 @@ static int make_memory(void)
 static void free_file(struct emu_file *f)
 {
 	emu_extents_free(f);
+	emu_file_close_window(f);
 	if (f->rfd >= 0)
 		os_close(f->rfd);
 	if (f->wfd >= 0)

@@ -26,6 +26,9 @@
 #define READ_CHUNKS 4u
 #define WRITE_CHUNKS 2u /* own ones: a slow disk does not hold faults up */
 #define CHUNK_BYTES (FILE_CHUNK_PAGES * HMM_PAGE_BYTES)
+#define WINDOW_LEAST (2ul << 20)
+#define WINDOW_USUAL (64ul << 20)
+#define WINDOW_MOST (4ul << 30)
 
 static struct {
 	char *base;
@@ -146,6 +149,42 @@ static int collect(struct emu_fblock *fb, unsigned int *i, unsigned int end, uns
 	return err;
 }
 
+void emu_file_close_window(struct emu_file *f)
+{
+	if (f->out)
+		os_munmap((void *)f->out, f->out_bytes);
+	f->out = 0;
+}
+
+/*
+ * The file's bytes from @at on, as a mapping; NULL: none can be had. It is kept: the first store to
+ * a page through a new one costs up to 15 times what one through an old one does.
+ */
+static char *window(struct emu_file *f, uint64_t at, size_t len)
+{
+	uint64_t bytes = WINDOW_USUAL;
+
+	if (f->out && at >= f->out_at && at + len <= f->out_at + f->out_bytes)
+		return (char *)f->out + (at - f->out_at);
+	emu_file_close_window(f);
+	while (bytes < atomic_load(&f->size) && bytes < WINDOW_MOST)
+		bytes *= 2;
+	for (; !f->out && bytes >= WINDOW_LEAST; bytes /= 2) {
+		f->out_at = at & ~(bytes - 1);
+		if (at + len > f->out_at + bytes)
+			f->out_at = at;
+		f->out_bytes = bytes;
+		f->out = os_mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+				 f->wfd, f->out_at);
+		if (os_is_error(f->out))
+			f->out = 0;
+	}
+	if (!f->out)
+		return NULL;
+	os_madvise(f->out, f->out_bytes, MADV_DONTFORK);
+	return (char *)f->out + (at - f->out_at);
+}
+
 /* Bytes done; stops where a page cannot be had. */
 static size_t put_bytes(char *window, const char *chunk, size_t len)
 {
@@ -202,21 +241,22 @@ static int write_out(struct emu_fblock *fb, unsigned int i, unsigned int end, co
 {
 	struct emu_file *f = fb->file;
 	uint64_t at = (fb->first + i) << HMM_PAGE_SHIFT;
-	size_t len = (end - i) * HMM_PAGE_BYTES, room = len, done = 0;
-	uintptr_t w;
+	const size_t room = (end - i) * HMM_PAGE_BYTES;
+	size_t len = room, done = 0;
 	int first = clip(f, at, &len);
+	char *w;
 
 	while (first && i < end)
 		dirty_again(fb, i++);
 	if (first || !len)
 		return first;
-	w = os_mmap(0, room, PROT_READ | PROT_WRITE, MAP_SHARED, f->wfd, at);
+	w = window(f, at, room);
 	while (done < len) {
 		size_t n;
 		int err;
 
-		if (!os_is_error(w))
-			done += put_bytes((char *)w + done, chunk + done, len - done);
+		if (w)
+			done += put_bytes(w + done, chunk + done, len - done);
 		if (done >= len)
 			break;
 		n = HMM_PAGE_BYTES - done % HMM_PAGE_BYTES;
@@ -227,8 +267,6 @@ static int write_out(struct emu_fblock *fb, unsigned int i, unsigned int end, co
 			first = err;
 		done += n;
 	}
-	if (!os_is_error(w))
-		os_munmap((void *)w, room);
 	return first;
 }
 
