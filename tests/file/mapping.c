@@ -3,11 +3,11 @@
  * mapping [--algorithm move|wp] [FOLDER]: what a program can do to a mapped file and to its
  * mapping, on the emulated devices.
  */
+#include "file/mapping.h"
+
 #include <CUnit/Basic.h>
-#include <fcntl.h>
-#include <hmm/hmm.h>
-#include <pthread.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,16 +19,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGE 4096ul
-#define MIB (1ul << 20)
-#define BOTH (PROT_READ | PROT_WRITE)
-
-static struct hmm *h;
+struct hmm *h;
+char path[300];
 static struct hmm_open_opts options = {
 	.sz = sizeof(options), .backend = "emulated", .devices = 2, .device_bytes = 8 * MIB
 };
 static const char *folder = ".";
-static char path[300];
 static sigjmp_buf out;
 
 static void opened(void)
@@ -43,8 +39,7 @@ static void closed(void)
 	unlink(path);
 }
 
-/* A file of @bytes, each @value. */
-static int make_file(size_t bytes, int value)
+int make_file(size_t bytes, int value)
 {
 	char *data = malloc(bytes);
 	int fd;
@@ -58,7 +53,7 @@ static int make_file(size_t bytes, int value)
 	return fd;
 }
 
-static char *map(int fd, off_t offset, size_t bytes, int prot)
+char *map(int fd, off_t offset, size_t bytes, int prot)
 {
 	void *p = NULL;
 
@@ -66,7 +61,7 @@ static char *map(int fd, off_t offset, size_t bytes, int prot)
 	return p;
 }
 
-static char byte_of(int fd, size_t at)
+char byte_of(int fd, size_t at)
 {
 	char c = 0;
 
@@ -85,14 +80,14 @@ static bool comes(int fd, size_t at, char value)
 	return false;
 }
 
-static long size_of(int fd)
+long size_of(int fd)
 {
 	struct stat st;
 
 	return fstat(fd, &st) ? -1 : (long)st.st_size;
 }
 
-static struct hmm_page_status status_of(const void *p)
+struct hmm_page_status status_of(const void *p)
 {
 	struct hmm_page_status s = { .location = -100 };
 
@@ -105,8 +100,7 @@ static void on_signal(int sig)
 	siglongjmp(out, sig);
 }
 
-/* The signal that a load ends with, or 0. */
-static int touch(const volatile char *p)
+int touch(const volatile char *p)
 {
 	struct sigaction sa = { .sa_handler = on_signal }, old;
 	int sig;
@@ -117,103 +111,6 @@ static int touch(const volatile char *p)
 		(void)*p;
 	sigaction(SIGBUS, &old, NULL);
 	return sig;
-}
-
-static void sizes(void)
-{
-	int fd = make_file(6 * PAGE + 100, 5);
-	char *p = map(fd, 0, 16 * PAGE, BOTH), c;
-
-	CU_ASSERT_EQUAL(p[6 * PAGE + 99], 5);
-	CU_ASSERT_EQUAL(p[6 * PAGE + 100], 0);
-	CU_ASSERT_EQUAL(touch(p + 7 * PAGE), SIGBUS);
-	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + 7 * PAGE, "x", 1), -EFAULT);
-	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + 7 * PAGE - 1, "xx", 2), 1);
-	/* It grows: by hmm_sync() at the latest it is to be had. */
-	CU_ASSERT_EQUAL(ftruncate(fd, 12 * PAGE), 0);
-	CU_ASSERT_EQUAL(hmm_sync(h, p, 16 * PAGE, 0), 0);
-	CU_ASSERT_EQUAL(touch(p + 11 * PAGE), 0);
-	CU_ASSERT_EQUAL(touch(p + 12 * PAGE), SIGBUS);
-	p[11 * PAGE] = 'G';
-	CU_ASSERT_EQUAL(hmm_device_write(h, 1, p + 9 * PAGE, "H", 1), 1);
-	CU_ASSERT_EQUAL(hmm_sync(h, p, 16 * PAGE, 0), 0);
-	CU_ASSERT_EQUAL(byte_of(fd, 11 * PAGE), 'G');
-	CU_ASSERT_EQUAL(byte_of(fd, 9 * PAGE), 'H');
-	/* It shrinks: what is stored beyond its end makes it no longer. */
-	p[10 * PAGE] = 'L';
-	CU_ASSERT_EQUAL(ftruncate(fd, 3 * PAGE + 7), 0);
-	CU_ASSERT_EQUAL(hmm_sync(h, p, 16 * PAGE, 0), 0);
-	CU_ASSERT_EQUAL(size_of(fd), 3 * PAGE + 7);
-	CU_ASSERT_EQUAL(touch(p + 10 * PAGE), SIGBUS);
-	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + 9 * PAGE, &c, 1), -EFAULT);
-	CU_ASSERT_EQUAL(p[3 * PAGE + 6], 5);
-	CU_ASSERT_EQUAL(p[3 * PAGE + 7], 0);
-	CU_ASSERT_EQUAL(ftruncate(fd, 12 * PAGE), 0);
-	CU_ASSERT_EQUAL(hmm_sync(h, p, 16 * PAGE, 0), 0);
-	CU_ASSERT_EQUAL(p[10 * PAGE], 0);
-	CU_ASSERT_EQUAL(hmm_unmap(h, p, 16 * PAGE), 0);
-	close(fd);
-}
-
-/* Stored to right after it has grown, and unmapped before anybody looks at its size. */
-static void grown_and_unmapped(void)
-{
-	char *p, got[16 * PAGE];
-
-	for (int i = 0; i < 10; i++) {
-		size_t before = i % 2 ? 100 : 0, bytes = (i % 2 ? 1 : 16) * PAGE;
-		int fd = make_file(before, 1);
-
-		p = map(fd, 0, bytes, BOTH);
-		if (before)
-			p[0] = 2;
-		CU_ASSERT_EQUAL(ftruncate(fd, (off_t)bytes), 0);
-		memset(p + before, 'X', bytes - before);
-		CU_ASSERT_EQUAL(hmm_unmap(h, p, bytes), 0);
-		CU_ASSERT_EQUAL_FATAL(pread(fd, got, bytes, 0), (ssize_t)bytes);
-		for (size_t at = before; at < bytes; at++)
-			if (got[at] != 'X') {
-				CU_FAIL("a store is lost");
-				break;
-			}
-		close(fd);
-	}
-}
-
-static void *truncates(void *arg)
-{
-	int fd = *(int *)arg;
-
-	for (int i = 0; i < 2000; i++)
-		if (ftruncate(fd, (i % 2 ? 4 : 64) * PAGE))
-			return arg;
-	return NULL;
-}
-
-/* Writing back races with truncation: the file is never made longer by it. */
-static void truncated_while_written(void)
-{
-	int fd = make_file(64 * PAGE, 1);
-	char *p = map(fd, 0, 64 * PAGE, BOTH);
-	pthread_t thread;
-	void *failed;
-
-	pthread_create(&thread, NULL, truncates, &fd);
-	for (int i = 0; i < 300; i++) {
-		for (unsigned long at = 0; at < 64; at++)
-			hmm_device_write(h, 0, p + at * PAGE, "T", 1);
-		hmm_sync(h, p, 64 * PAGE, 0);
-	}
-	pthread_join(thread, &failed);
-	CU_ASSERT_PTR_NULL(failed);
-	CU_ASSERT_EQUAL(ftruncate(fd, 4 * PAGE), 0);
-	for (int i = 0; i < 20; i++) {
-		CU_ASSERT_EQUAL(hmm_sync(h, p, 64 * PAGE, 0), 0);
-		CU_ASSERT_EQUAL(size_of(fd), 4 * PAGE);
-		usleep(1000);
-	}
-	CU_ASSERT_EQUAL(hmm_unmap(h, p, 64 * PAGE), 0);
-	close(fd);
 }
 
 static void mappings(void)
@@ -368,108 +265,6 @@ static void engine_dies(void)
 	close(fd);
 }
 
-/* A first touch reads ahead, and more when touches go on from there. */
-static void read_ahead(void)
-{
-	int fd = make_file(4 * MIB, 8);
-	char *p = map(fd, 0, 4 * MIB, BOTH);
-
-	CU_ASSERT_EQUAL(status_of(p).location, HMM_NOT_POPULATED);
-	CU_ASSERT_EQUAL(p[0], 8);
-	CU_ASSERT_EQUAL(status_of(p + 15 * PAGE).location, HMM_SYSTEM);
-	CU_ASSERT_EQUAL(status_of(p + 16 * PAGE).location, HMM_NOT_POPULATED);
-	CU_ASSERT_EQUAL(p[16 * PAGE], 8);
-	CU_ASSERT_EQUAL(status_of(p + 47 * PAGE).location, HMM_SYSTEM);
-	CU_ASSERT_EQUAL(status_of(p + 48 * PAGE).location, HMM_NOT_POPULATED);
-	CU_ASSERT_EQUAL(hmm_unmap(h, p, 4 * MIB), 0);
-	close(fd);
-}
-
-/* A device that is full drops what is clean; what is dirty goes home. */
-static void oversubscribed(void)
-{
-	int fd = make_file(16 * MIB, 1);
-	char *p = map(fd, 0, 16 * MIB, BOTH);
-	struct hmm_stats s = { .sz = sizeof(s) };
-	char c;
-
-	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + 5 * PAGE, "o", 1), 1);
-	for (size_t at = 0; at < 16 * MIB; at += PAGE)
-		CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + at, &c, 1), 1);
-	hmm_stats(h, 0, &s);
-	CU_ASSERT(s.pages_evicted >= 2048);
-	CU_ASSERT(s.pages_to_system >= 1 && s.pages_to_system < 100);
-	CU_ASSERT_EQUAL(status_of(p + 5 * PAGE).location, HMM_SYSTEM);
-	CU_ASSERT_EQUAL(status_of(p + 6 * PAGE).location, HMM_NOT_POPULATED);
-	CU_ASSERT(p[5 * PAGE] == 'o' && p[6 * PAGE] == 1);
-	CU_ASSERT_EQUAL(hmm_unmap(h, p, 16 * MIB), 0);
-	CU_ASSERT_EQUAL(byte_of(fd, 5 * PAGE), 'o');
-	close(fd);
-}
-
-/* What came first is pushed out again, and does not count. */
-static void counted(void)
-{
-	int fd = make_file(16 * MIB, 1);
-	char *p = map(fd, 0, 16 * MIB, BOTH);
-	struct hmm_page_status *s = calloc(4096, sizeof(*s));
-	long on = 0, n = hmm_migrate(h, p, 16 * MIB, 0, 0);
-
-	CU_ASSERT_EQUAL(hmm_query(h, p, 16 * MIB, s), 4096);
-	for (int i = 0; i < 4096; i++)
-		on += s[i].location == 0;
-	CU_ASSERT_EQUAL(n, on);
-	CU_ASSERT(n > 0 && n <= 2048);
-	CU_ASSERT_EQUAL(hmm_unmap(h, p, 16 * MIB), 0);
-	free(s);
-	close(fd);
-}
-
-struct many {
-	char path[320];
-	int fd;
-	char *p;
-	bool good;
-};
-
-static void *store_and_sync(void *arg)
-{
-	struct many *m = arg;
-
-	m->good = true;
-	for (int i = 0; i < 20; i++) {
-		memset(m->p, 'a' + i, 2 * MIB);
-		m->good &= hmm_migrate(h, m->p, MIB, i % 2, 0) >= 0;
-		m->good &= !hmm_sync(h, m->p, 2 * MIB, 0);
-		m->good &= byte_of(m->fd, 2 * MIB - 1) == 'a' + i && byte_of(m->fd, 5) == 'a' + i;
-	}
-	return NULL;
-}
-
-/* More files are written at once than there are bounce buffers. */
-static void many_files(void)
-{
-	static struct many m[8];
-	pthread_t thread[8];
-
-	for (int i = 0; i < 8; i++) {
-		close(make_file(2 * MIB, 9));
-		snprintf(m[i].path, sizeof(m[i].path), "%s-%d", path, i);
-		CU_ASSERT_EQUAL(rename(path, m[i].path), 0);
-		m[i].fd = open(m[i].path, O_RDWR | O_CLOEXEC);
-		m[i].p = map(m[i].fd, 0, 2 * MIB, BOTH);
-	}
-	for (int i = 0; i < 8; i++)
-		pthread_create(&thread[i], NULL, store_and_sync, &m[i]);
-	for (int i = 0; i < 8; i++) {
-		pthread_join(thread[i], NULL);
-		CU_ASSERT(m[i].good);
-		CU_ASSERT_EQUAL(hmm_unmap(h, m[i].p, 2 * MIB), 0);
-		close(m[i].fd);
-		unlink(m[i].path);
-	}
-}
-
 int main(int argc, char **argv)
 {
 	unsigned int failures;
@@ -484,18 +279,18 @@ int main(int argc, char **argv)
 	setbuf(stdout, NULL);
 	CU_initialize_registry();
 	s = CU_add_suite_with_setup_and_teardown("mapped files", NULL, NULL, opened, closed);
-	CU_add_test(s, "files that grow and shrink", sizes);
-	CU_add_test(s, "grown, stored to and unmapped", grown_and_unmapped);
-	CU_add_test(s, "truncated while it is written", truncated_while_written);
+	CU_add_test(s, "files that grow and shrink", test_sizes);
+	CU_add_test(s, "grown, stored to and unmapped", test_grown_and_unmapped);
+	CU_add_test(s, "truncated while it is written", test_truncated_while_written);
 	CU_add_test(s, "mappings that share, move and go", mappings);
 	CU_add_test(s, "descriptors", descriptors);
 	CU_add_test(s, "forks", forks);
 	CU_add_test(s, "programs that end", ends);
 	CU_add_test(s, "an engine that dies", engine_dies);
-	CU_add_test(s, "reading ahead", read_ahead);
-	CU_add_test(s, "more than a device holds", oversubscribed);
-	CU_add_test(s, "migrating more than a device holds", counted);
-	CU_add_test(s, "many files", many_files);
+	CU_add_test(s, "reading ahead", test_read_ahead);
+	CU_add_test(s, "more than a device holds", test_oversubscribed);
+	CU_add_test(s, "migrating more than a device holds", test_counted);
+	CU_add_test(s, "many files", test_many_files);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
