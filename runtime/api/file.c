@@ -96,9 +96,15 @@ HMM_EXPORT int hmm_unmap(struct hmm *h, void *addr, size_t length)
 	if (!ops)
 		return err;
 	err = mapped(addr, length, &start, &end);
+	/* Before it goes: as soon as it is gone, another thread may get a mapping there. */
 	if (!err)
 		err = hmm_filemap_remove(start, end);
-	return err ? err : ops->unmap(start, end);
+	if (err)
+		return err;
+	err = ops->unmap(start, end);
+	if (err)
+		hmm_filemap_add(start, end); /* it is still there */
+	return err;
 }
 
 HMM_EXPORT int hmm_sync(struct hmm *h, void *addr, size_t length, unsigned int flags)

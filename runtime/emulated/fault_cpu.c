@@ -203,6 +203,8 @@ void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 			os_sleep_ns(1000000); /* the CPU has nowhere else to go */
 	} while (err && os_now_ns() < until);
 	HMM_TRACE(HMM_TRACE_CPU_FAULT, cpu_fault, began, -1, addr, 1);
-	if (err)
+	if (err) {
 		hmm_log(HMM_LOG_ERROR, "CPU fault at %lx: page cannot come home (%d)", addr, err);
+		uffd_wake(emu.client, addr, HMM_PAGE_BYTES); /* it faults again */
+	}
 }

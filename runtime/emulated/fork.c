@@ -7,13 +7,15 @@
 #include "emulated/file.h"
 #include "os/enter.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 static long home_on_stack(void *arg)
 {
 	(void)arg;
 	for (unsigned int d = 0; d < emu.devices; d++)
-		emu_home_device(&emu.device[d]);
+		while (emu_home_device(&emu.device[d]) == -ENOMEM)
+			os_sleep_ns(10000000); /* the child would find zeros */
 	return 0;
 }
 

@@ -160,8 +160,12 @@ int emu_home_device(struct emu_device *d)
 	emu_exclusive_lock();
 	emu_exclusive_unlock();
 	while ((b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS))) {
-		if (__atomic_load_n(&b->dev[d->index].resident, __ATOMIC_RELAXED) && !err)
-			err = emu_block_home(b, 0, HMM_BLOCK_PAGES, false);
+		int failed = 0;
+
+		if (__atomic_load_n(&b->dev[d->index].resident, __ATOMIC_RELAXED))
+			failed = emu_block_home(b, 0, HMM_BLOCK_PAGES, false);
+		if (!err)
+			err = failed;
 		at = b->start + HMM_BLOCK_BYTES;
 	}
 	return err;

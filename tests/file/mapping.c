@@ -265,6 +265,46 @@ static void engine_dies(void)
 	close(fd);
 }
 
+/* As many mappings as the kernel allows, so that none can be split. NULL: it allows more. */
+static char *use_all_mappings(size_t bytes)
+{
+	char *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t at = 0;
+
+	while (at < bytes && !mprotect(p + at, PAGE, PROT_READ))
+		at += 2 * PAGE;
+	if (at < bytes) { /* there may be room for one more */
+		mprotect(p + bytes - PAGE, PAGE, PROT_READ);
+		return p;
+	}
+	munmap(p, bytes);
+	return NULL;
+}
+
+/* A part that cannot be unmapped stays what it was. */
+static void not_unmapped(void)
+{
+	const size_t bytes = 140000 * PAGE;
+	int fd = make_file(8 * PAGE, 1);
+	char *p = map(fd, 0, 8 * PAGE, BOTH);
+	char *others = use_all_mappings(bytes);
+
+	if (others) {
+		p[3 * PAGE] = 'm';
+		CU_ASSERT_EQUAL(hmm_unmap(h, p + 3 * PAGE, PAGE), -ENOMEM);
+		CU_ASSERT_EQUAL(hmm_sync(h, p, 8 * PAGE, 0), 0);
+		CU_ASSERT_EQUAL(byte_of(fd, 3 * PAGE), 'm');
+		munmap(others, bytes);
+		CU_ASSERT_EQUAL(hmm_unmap(h, p + 3 * PAGE, PAGE), 0);
+		CU_ASSERT_EQUAL(hmm_unmap(h, p, 3 * PAGE), 0);
+		CU_ASSERT_EQUAL(hmm_unmap(h, p + 4 * PAGE, 4 * PAGE), 0);
+	} else {
+		printf("(skipped: so many mappings are allowed) ");
+		CU_ASSERT_EQUAL(hmm_unmap(h, p, 8 * PAGE), 0);
+	}
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int failures;
@@ -290,6 +330,7 @@ int main(int argc, char **argv)
 	CU_add_test(s, "reading ahead", test_read_ahead);
 	CU_add_test(s, "more than a device holds", test_oversubscribed);
 	CU_add_test(s, "migrating more than a device holds", test_counted);
+	CU_add_test(s, "a part that cannot be unmapped", not_unmapped);
 	CU_add_test(s, "many files", test_many_files);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
