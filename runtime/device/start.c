@@ -265,10 +265,10 @@ int hmm_proc_start(struct hmm_proc *p, const struct hmm_proc_options *o, int *ke
 		   unsigned int n_kept)
 {
 	char path[512], client[16], index[16], bytes[32];
-	char *none[] = { NULL };
+	char *plain[] = { "PATH=/usr/bin:/bin", NULL }; /* its compiler needs a linker */
 	/* The engine has our memory: who may not choose what we load does not for it either. */
 	struct spawn s = { .path = path,
-			   .env = getauxval(AT_SECURE) ? none : environ,
+			   .env = getauxval(AT_SECURE) ? plain : environ,
 			   .driver = o->driver_fd,
 			   .with_driver = o->driver_fd >= 0 };
 	int pair[2];
