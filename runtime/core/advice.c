@@ -17,7 +17,7 @@ struct range {
  * programs advise seldom, faults ask often.
  */
 static struct {
-	struct os_mutex lock; /* leaf, but for the arena's */
+	struct os_mutex lock; /* leaf */
 	struct range *range;
 	size_t room;
 	_Atomic size_t n;

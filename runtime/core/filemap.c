@@ -13,7 +13,7 @@ struct range {
 
 /* Sorted, not overlapping. Programs map few files: insertion moves what follows. */
 static struct {
-	struct os_mutex lock; /* leaf, but for the arena's */
+	struct os_mutex lock; /* leaf */
 	struct range *range;
 	size_t n, room;
 } maps;

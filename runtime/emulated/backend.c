@@ -306,9 +306,27 @@ static int launch_begin(unsigned int device)
 	return emu_device_up(d) ? 0 : -ENODEV;
 }
 
+struct end_args {
+	unsigned int device, generation;
+	struct hmm_device_fault fault;
+};
+
+/* On a private stack: handlers take the lock of the report, too. */
+static long end_on_stack(void *arg)
+{
+	struct end_args *a = arg;
+
+	return hmm_proc_launch_end(&emu.device[a->device].proc, a->generation, &a->fault);
+}
+
 static int launch_end(unsigned int device, unsigned int generation, struct hmm_device_fault *fault)
 {
-	return hmm_proc_launch_end(&emu.device[device].proc, generation, fault);
+	struct end_args a = { .device = device, .generation = generation };
+	int ended = (int)os_enter(end_on_stack, &a, sizeof(a));
+
+	if (ended == 1)
+		*fault = a.fault;
+	return ended;
 }
 
 /* What follows is done by another engine when the device was reset, as a launch is. */

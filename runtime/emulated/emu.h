@@ -7,7 +7,7 @@
  *                   the client's userfaultfd and act on them, to detach by copying
  *   block->lock     one at a time, others only by trylock
  *   device mailbox  to talk to the engine's agents
- *   lru, arena      leaves
+ *   lru             leaf
  */
 #ifndef HMM_EMULATED_EMU_H
 #define HMM_EMULATED_EMU_H

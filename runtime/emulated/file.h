@@ -66,7 +66,7 @@ struct emu_files {
 	struct emu_map *map;    /* sorted by address */
 	unsigned int room;
 	struct emu_file *list;
-	struct os_mutex grow_lock; /* leaf but for the table's and the arena's */
+	struct os_mutex grow_lock; /* leaf but for the table's */
 	_Atomic bool stopping;
 };
 

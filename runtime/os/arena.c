@@ -4,6 +4,7 @@
 #include "os/sys.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 /* A stack whose thread never returned leaves its redzones marked. */
@@ -18,40 +19,54 @@
 #define CLASSES 25    /* largest: 1 GiB */
 #define TRIM_SHIFT 16 /* freed pieces from here up give their frames back */
 
-struct piece {
-	struct piece *next;
-};
-
+/*
+ * Without a lock: threads of the application call here with their own stacks, whose pages may be
+ * on a device, and who brings those home must not wait for them.
+ */
 static struct {
-	struct os_mutex lock;
-	uintptr_t base, end, next;
-	struct piece *freed[CLASSES];
+	struct os_mutex init_lock; /* taken by threads that open the library only */
+	_Atomic uintptr_t base;
+	uintptr_t end, limit; /* of the mapping; of its pieces */
+	_Atomic uintptr_t next;
+	/* Lists: the first piece, as link_of() says, and above it how often the list changed. */
+	_Atomic uint64_t freed[CLASSES];
+	/*
+	 * The next one of each that is in a list. Beside the pieces: who takes one from a list may
+	 * still read here what is another's by then, and then finds that the list has changed.
+	 */
+	_Atomic uint32_t *link;
 } arena;
+
+/* Locking: init_lock. */
+static bool map_arena(size_t size)
+{
+	const size_t links = (size >> MIN_SHIFT) * sizeof(*arena.link);
+	uintptr_t p = os_mmap(0, size + links, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (os_is_error(p))
+		return false;
+	/* Huge pages would make every stack cost 2 MiB. */
+	os_madvise(p, size + links, MADV_NOHUGEPAGE);
+	arena.limit = p + size;
+	arena.end = arena.limit + links;
+	arena.link = (_Atomic uint32_t *)arena.limit;
+	atomic_store(&arena.next, p);
+	atomic_store(&arena.base, p);
+	return true;
+}
 
 int os_arena_init(void)
 {
 	static const size_t sizes[] = { 1ul << 30, 256ul << 20, 64ul << 20 };
-	uintptr_t p = (uintptr_t)-ENOMEM;
-	size_t i;
 
-	os_mutex_lock(&arena.lock);
-	if (arena.base)
-		goto out;
-	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && os_is_error(p); i++) {
-		p = os_mmap(0, sizes[i], PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (!os_is_error(p))
-			arena.end = p + sizes[i];
-	}
-	if (!os_is_error(p)) {
-		/* Huge pages would make every stack cost 2 MiB. */
-		os_madvise(p, arena.end - p, MADV_NOHUGEPAGE);
-		arena.next = p;
-		arena.base = p;
-	}
-out:
-	os_mutex_unlock(&arena.lock);
-	return arena.base ? 0 : -ENOMEM;
+	if (atomic_load(&arena.base))
+		return 0;
+	os_mutex_lock(&arena.init_lock);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && !atomic_load(&arena.base); i++)
+		map_arena(sizes[i]);
+	os_mutex_unlock(&arena.init_lock);
+	return atomic_load(&arena.base) ? 0 : -ENOMEM;
 }
 
 /* CLASSES when no piece is that large. */
@@ -66,52 +81,75 @@ static unsigned int class_of(size_t bytes)
 
 static void *carve(size_t size)
 {
-	uintptr_t align = size < 4096 ? size : 4096;
-	uintptr_t p = (arena.next + align - 1) & ~(align - 1);
+	uintptr_t align = size < 4096 ? size : 4096, next = atomic_load(&arena.next), p;
 
-	if (!arena.base || size > arena.end - p || p > arena.end)
-		return NULL;
-	arena.next = p + size;
+	do {
+		p = (next + align - 1) & ~(align - 1);
+		if (!next || p > arena.limit || size > arena.limit - p)
+			return NULL;
+	} while (!atomic_compare_exchange_weak(&arena.next, &next, p + size));
 	return (void *)p;
+}
+
+/* Never 0, which ends a list. */
+static uint32_t link_of(const void *piece)
+{
+	return (uint32_t)(((uintptr_t)piece - arena.base) >> MIN_SHIFT) + 1;
+}
+
+static uint64_t changed(uint64_t head, uint32_t first)
+{
+	return ((head >> 32) + 1) << 32 | first;
+}
+
+static void *take(unsigned int c)
+{
+	uint64_t head = atomic_load(&arena.freed[c]);
+	uint32_t first, next;
+
+	do {
+		first = (uint32_t)head;
+		if (!first)
+			return NULL;
+		next = atomic_load_explicit(&arena.link[first - 1], memory_order_relaxed);
+	} while (!atomic_compare_exchange_weak(&arena.freed[c], &head, changed(head, next)));
+	return (void *)(arena.base + ((uintptr_t)(first - 1) << MIN_SHIFT));
 }
 
 void *os_alloc(size_t bytes)
 {
 	unsigned int c = class_of(bytes);
-	struct piece *p;
+	void *p;
 
 	if (!bytes || c >= CLASSES)
 		return NULL;
-	os_mutex_lock(&arena.lock);
-	p = arena.freed[c];
-	if (p)
-		arena.freed[c] = p->next;
-	else
+	p = take(c);
+	if (!p)
 		p = carve((size_t)1 << (c + MIN_SHIFT));
-	os_mutex_unlock(&arena.lock);
 	if (!p)
 		return NULL;
 	UNPOISON(p, (size_t)1 << (c + MIN_SHIFT));
-	if (c + MIN_SHIFT >= TRIM_SHIFT)
-		p->next = NULL; /* the rest was given back when it was freed */
-	else
+	/* What is larger was given back when it was freed. */
+	if (c + MIN_SHIFT < TRIM_SHIFT)
 		os_zero(p, (size_t)1 << (c + MIN_SHIFT));
 	return p;
 }
 
-void os_free(void *mem, size_t bytes)
+void os_free(void *p, size_t bytes)
 {
 	unsigned int c = class_of(bytes);
-	struct piece *p = mem;
+	uint64_t head;
 
-	if (!p)
+	/* A forked child does not reuse what its parent had. */
+	if (!p || !os_arena_contains((uintptr_t)p, (uintptr_t)p + 1))
 		return;
 	if (c + MIN_SHIFT >= TRIM_SHIFT)
 		os_madvise((uintptr_t)p, (size_t)1 << (c + MIN_SHIFT), MADV_DONTNEED);
-	os_mutex_lock(&arena.lock);
-	p->next = arena.freed[c];
-	arena.freed[c] = p;
-	os_mutex_unlock(&arena.lock);
+	head = atomic_load(&arena.freed[c]);
+	do {
+		atomic_store_explicit(&arena.link[link_of(p) - 1], (uint32_t)head,
+				      memory_order_relaxed);
+	} while (!atomic_compare_exchange_weak(&arena.freed[c], &head, changed(head, link_of(p))));
 }
 
 bool os_arena_contains(uintptr_t start, uintptr_t end)
@@ -122,7 +160,7 @@ bool os_arena_contains(uintptr_t start, uintptr_t end)
 void os_arena_forget(void)
 {
 	for (unsigned int i = 0; i < CLASSES; i++)
-		arena.freed[i] = NULL;
-	arena.base = arena.end = arena.next = 0;
-	arena.lock = (struct os_mutex){ 0 };
+		arena.freed[i] = 0;
+	arena.base = arena.end = arena.limit = arena.next = 0;
+	arena.init_lock = (struct os_mutex){ 0 };
 }

@@ -158,6 +158,44 @@ static void arena(void)
 	os_free(NULL, 10);
 }
 
+/* No piece is two threads' at once, and each comes zeroed. */
+static void *allocate(void *arg)
+{
+	uint64_t *piece[16] = { NULL }, id = (uintptr_t)arg, wrong = 0;
+	size_t words[16] = { 0 };
+	unsigned int seed = (unsigned int)id;
+
+	for (int i = 0; i < 300000; i++) {
+		unsigned int n = (unsigned int)rand_r(&seed) % 16;
+
+		if (piece[n])
+			wrong += piece[n][0] != id || piece[n][words[n] - 1] != id;
+		os_free(piece[n], words[n] * 8);
+		words[n] = (size_t)8 << rand_r(&seed) % 4;
+		piece[n] = os_alloc(words[n] * 8);
+		if (!piece[n])
+			return arg;
+		wrong += piece[n][0] || piece[n][words[n] - 1];
+		piece[n][0] = piece[n][words[n] - 1] = id;
+	}
+	for (int n = 0; n < 16; n++)
+		os_free(piece[n], words[n] * 8);
+	return wrong ? arg : NULL;
+}
+
+static void arena_shared(void)
+{
+	pthread_t t[4];
+	void *wrong;
+
+	for (uintptr_t i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, allocate, (void *)(i + 1));
+	for (int i = 0; i < 4; i++) {
+		pthread_join(t[i], &wrong);
+		CU_ASSERT_PTR_NULL(wrong);
+	}
+}
+
 static struct os_rwlock rw;
 static struct os_mutex mutex;
 static long shared_count, mutex_count;
@@ -268,6 +306,7 @@ int main(void)
 	CU_add_test(s, "recency and victims", recency);
 	CU_add_test(s, "fault windows", windows);
 	CU_add_test(s, "arena", arena);
+	CU_add_test(s, "arena, many threads", arena_shared);
 	CU_add_test(s, "locks", locks);
 	CU_add_test(s, "what the kernel says of mappings", mappings);
 	CU_add_test(s, "control protocol with hostile bytes", protocol);
