@@ -282,7 +282,7 @@ int emu_remote_map(struct emu_device *d, const struct os_vma *vma);
 void emu_remote_revalidate(struct emu_device *d);
 void emu_remote_forget(struct emu_device *d);
 bool emu_remote_contains(struct emu_device *d, uintptr_t addr);
-int emu_copy_read_only(struct emu_device *d, const struct os_vma *vma, uintptr_t addr);
+int emu_copy_read_only(struct emu_device *d, uintptr_t addr);
 
 /* engine_proc.c */
 int emu_engine_start(struct emu_device *d);

@@ -163,7 +163,7 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 	if (v.kind == OS_VMA_SHARED)
 		err = emu_remote_map(d, &v);
 	else if (v.kind == OS_VMA_FILE_PRIVATE && !v.write)
-		err = emu_copy_read_only(d, &v, addr);
+		err = emu_copy_read_only(d, addr);
 	else if (v.kind == OS_VMA_FILE_PRIVATE && (err = emu_make_anonymous(&v)))
 		;
 	else if (emu_is_kept(addr))

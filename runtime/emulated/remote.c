@@ -266,40 +266,65 @@ void emu_remote_forget(struct emu_device *d)
 	os_mutex_unlock(&emu.remote_lock);
 }
 
-int emu_copy_read_only(struct emu_device *d, const struct os_vma *v, uintptr_t addr)
+/* Locking: mirror, b->lock; a frame is reserved. */
+static int put_copy(struct hmm_block *b, struct emu_device *d, unsigned int i, const char *bytes)
 {
-	struct hmm_block *b = hmm_block_get(&emu.table, addr);
-	unsigned int i = hmm_block_index(addr);
 	size_t done;
 	int err;
 
-	(void)v;
+	if (!emu_device_up(d))
+		return -ENODEV;
+	/* Another mapping by now, which migrates; or it was one, and the event is pending. */
+	if (b->owner[i] || hmm_bits_test(&b->registered, i))
+		return -EEXIST;
+	err = uffd_copy(d->uffd, hmm_block_addr(b, i), bytes, HMM_PAGE_BYTES, UFFDIO_COPY_MODE_WP,
+			&done);
+	if (!err) {
+		hmm_bits_set(&b->dev[d->index].frames, i);
+		hmm_bits_set(&b->dev[d->index].copies, i);
+		atomic_store(&d->has_copies, true);
+		hmm_lru_touch(&emu.table, b, d->index);
+	} else if (err == -EEXIST && !hmm_bits_test(&b->dev[d->index].copies, i)) {
+		emu_frames_free(b, d, i, i + 1); /* a frame kept for reuse */
+	}
+	return err;
+}
+
+static int copy_page(struct emu_device *d, uintptr_t addr, const char *bytes)
+{
+	struct hmm_block *b = hmm_block_get(&emu.table, addr);
+	int err;
+
 	if (!b)
 		return -ENOMEM;
 	os_read_lock(&emu.mirror);
 	err = emu_reserve(d, 1);
 	if (!err) {
 		os_mutex_lock(&b->lock);
-		err = uffd_copy(d->uffd, addr, (void *)addr, HMM_PAGE_BYTES, UFFDIO_COPY_MODE_WP,
-				&done);
-		if (!err) {
-			hmm_bits_set(&b->dev[d->index].frames, i);
-			hmm_bits_set(&b->dev[d->index].copies, i);
-			atomic_store(&d->has_copies, true);
-			hmm_lru_touch(&emu.table, b, d->index);
-		} else {
-			emu_unreserve(d, 1);
-			if (err == -EEXIST && !hmm_bits_test(&b->dev[d->index].copies, i))
-				emu_frames_free(b, d, i, i + 1); /* a frame kept for reuse */
-		}
+		err = put_copy(b, d, hmm_block_index(addr), bytes);
 		os_mutex_unlock(&b->lock);
+		if (err)
+			emu_unreserve(d, 1);
 	}
 	os_read_unlock(&emu.mirror);
-	if (err == EMU_NO_ROOM || err == EMU_DRAIN || err == -EEXIST) {
-		emu_device_wake(d, addr, HMM_PAGE_BYTES); /* it faults again */
-		if (err != -EEXIST)
-			emu_events_drain();
-		return 0;
-	}
 	return err;
+}
+
+/*
+ * What lies there is read before any lock is taken, and without asking ourselves: nothing tells
+ * when the mapping is replaced by one whose pages come home under these locks.
+ */
+int emu_copy_read_only(struct emu_device *d, uintptr_t addr)
+{
+	char *bytes = os_alloc(HMM_PAGE_BYTES);
+	int err = bytes ? os_peek(bytes, addr, HMM_PAGE_BYTES) : -ENOMEM;
+
+	if (!err)
+		err = copy_page(d, addr, bytes);
+	os_free(bytes, HMM_PAGE_BYTES);
+	if (err != EMU_NO_ROOM && err != EMU_DRAIN && err != -EEXIST)
+		return err;
+	emu_events_drain();
+	emu_device_wake(d, addr, HMM_PAGE_BYTES); /* it faults again */
+	return 0;
 }

@@ -180,6 +180,29 @@ static void replaced_by_shared(void)
 	close(fd);
 }
 
+/* What is not tracked comes and goes without a word: each time the device has what is there. */
+static void replaced_by_constants(void)
+{
+	int fd = new_file(4 * PAGE, 8);
+	char *p = map_pages(4 * PAGE, 5), c;
+
+	for (int i = 0; i < 50; i++) {
+		if (i % 2)
+			CU_ASSERT_EQUAL(hmm_migrate(h, p, 4 * PAGE, 0, 0), 4);
+		CU_ASSERT(hmm_device_read(h, 0, p + PAGE, &c, 1) == 1 && c == 5);
+		CU_ASSERT_PTR_EQUAL(mmap(p, 4 * PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0),
+				    p);
+		CU_ASSERT(hmm_device_read(h, 0, p + PAGE, &c, 1) == 1 && c == 8);
+		CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + PAGE, &c, 1), -EFAULT);
+		CU_ASSERT_PTR_EQUAL(mmap(p, 4 * PAGE, PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+				    p);
+		memset(p, 5, 4 * PAGE);
+	}
+	munmap(p, 4 * PAGE);
+	close(fd);
+}
+
 static void grows_and_moves(void)
 {
 	char *p = map_pages(MIB, 5), *q;
@@ -358,6 +381,7 @@ void add_vma_suite(void)
 	CU_add_test(s, "a hole in a mapping", hole);
 	CU_add_test(s, "a mapping replaced", replaced);
 	CU_add_test(s, "replaced by a shared one, and back", replaced_by_shared);
+	CU_add_test(s, "replaced by a read-only one, and back", replaced_by_constants);
 	CU_add_test(s, "mremap that grows, moves and shrinks", grows_and_moves);
 	CU_add_test(s, "mremap that leaves the mapping behind", left_behind);
 	CU_add_test(s, "access that is taken and given", no_access);
