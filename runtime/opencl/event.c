@@ -91,7 +91,10 @@ cl_int ocl_event_wait(cl_event e)
 {
 	struct ocl_state *s = ocl_state();
 	cl_int status;
+	int old;
 
+	/* A thread that is cancelled while it waits would end with the lock. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	pthread_mutex_lock(&s->lock);
 	while (e->status > CL_COMPLETE) {
 		if (e->queue && ocl_queue_help(s, e->queue))
@@ -102,6 +105,7 @@ cl_int ocl_event_wait(cl_event e)
 	}
 	status = e->status;
 	pthread_mutex_unlock(&s->lock);
+	pthread_setcancelstate(old, NULL);
 	return status;
 }
 

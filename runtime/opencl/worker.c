@@ -243,16 +243,12 @@ cl_int ocl_queue_push(cl_command_queue q, struct ocl_command *c)
  */
 bool ocl_queue_help(struct ocl_state *s, cl_command_queue q)
 {
-	int old;
-
 	if (q->running && !q->first && ocl_now() - q->pushed_at < SOON_NS)
 		q->helped += 2;
 	if (!q->first || q->running || !q->first->anywhere || q->first->n_wait || q->first->next)
 		return false;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	q->helped++;
 	run_first(s, q);
-	pthread_setcancelstate(old, NULL);
 	if (!q->first)
 		pthread_cond_broadcast(&q->idle);
 	if (q->first || q->closing)
@@ -264,7 +260,10 @@ cl_int ocl_queue_finish(cl_command_queue q)
 {
 	struct ocl_state *s = ocl_state();
 	cl_int err;
+	int old;
 
+	/* As in ocl_event_wait(). */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	pthread_mutex_lock(&s->lock);
 	while (q->first || q->running)
 		if (!ocl_queue_help(s, q))
@@ -272,6 +271,7 @@ cl_int ocl_queue_finish(cl_command_queue q)
 	err = q->error;
 	q->error = CL_SUCCESS;
 	pthread_mutex_unlock(&s->lock);
+	pthread_setcancelstate(old, NULL);
 	return err;
 }
 

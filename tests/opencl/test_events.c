@@ -2,6 +2,7 @@
 /* Queues and events: order, wait lists, user events, callbacks, profiling. */
 #include "opencl/common.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 static cl_int status_of(cl_event e)
@@ -66,6 +67,42 @@ static void test_user_event(void)
 	CL_OK(clReleaseEvent(copy));
 	CL_OK(clReleaseEvent(other));
 	CL_OK(clReleaseCommandQueue(q));
+}
+
+static void *waits(void *event)
+{
+	cl_event e = event;
+
+	clWaitForEvents(1, &e);
+	return NULL;
+}
+
+static void *finishes(void *unused)
+{
+	clFinish(queue);
+	return unused;
+}
+
+/* Threads that are cancelled while they wait leave nothing locked. */
+static void test_cancelled(void)
+{
+	cl_event u = clCreateUserEvent(context, NULL);
+	pthread_t t[2];
+
+	CL_OK(clEnqueueMarkerWithWaitList(queue, 1, &u, NULL));
+	pthread_create(&t[0], NULL, waits, u);
+	pthread_create(&t[1], NULL, finishes, NULL);
+	usleep(20000);
+	alarm(30);
+	for (int i = 0; i < 2; i++)
+		pthread_cancel(t[i]);
+	usleep(20000);
+	CL_OK(clSetUserEventStatus(u, CL_COMPLETE));
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+	CL_OK(clFinish(queue));
+	alarm(0);
+	CL_OK(clReleaseEvent(u));
 }
 
 static void store(cl_kernel k, cl_int value, cl_event *event)
@@ -210,6 +247,7 @@ int main(void)
 		{ "queues", test_queues },
 		{ "user events and wait lists", test_user_event },
 		{ "a failed event in a wait list", test_failed_wait },
+		{ "threads that are cancelled", test_cancelled },
 		{ "a launch that nobody waits for", test_nobody_waits },
 		{ "callbacks", test_callbacks },
 		{ "profiling", test_profiling },
