@@ -161,6 +161,17 @@ static int first_built(cl_program p)
 	return -1;
 }
 
+/* A launch after its engine was reset builds the program again. */
+static bool has_kernel(cl_program p, const char *name, size_t length)
+{
+	bool found;
+
+	pthread_mutex_lock(&p->lock);
+	found = length && p->names && has_name(p->names, name, length);
+	pthread_mutex_unlock(&p->lock);
+	return found;
+}
+
 static cl_kernel create(cl_program p, const char *name, size_t length, cl_int *err)
 {
 	int i = first_built(p);
@@ -168,9 +179,9 @@ static cl_kernel create(cl_program p, const char *name, size_t length, cl_int *e
 	unsigned int generation;
 	cl_kernel k;
 
-	*err = i < 0 ? CL_INVALID_PROGRAM_EXECUTABLE :
-	       !length || !p->names || !has_name(p->names, name, length) ? CL_INVALID_KERNEL_NAME :
-									   CL_SUCCESS;
+	*err = i < 0                        ? CL_INVALID_PROGRAM_EXECUTABLE :
+	       !has_kernel(p, name, length) ? CL_INVALID_KERNEL_NAME :
+					      CL_SUCCESS;
 	if (*err)
 		return NULL;
 	k = make(p, name, length);
@@ -198,12 +209,29 @@ cl_kernel CL_API_CALL ocl_CreateKernel(cl_program p, const char *name, cl_int *e
 	return k;
 }
 
+/* One of each; none after an error. */
+static cl_int create_all(cl_program p, const char *names, cl_kernel *kernels, size_t n)
+{
+	cl_int err = CL_SUCCESS;
+	size_t i = 0;
+
+	for (const char *at = names; i < n && !err; i++) {
+		size_t length = strcspn(at, ";");
+
+		kernels[i] = create(p, at, length, &err);
+		at += length + 1;
+	}
+	while (err && i > 1)
+		ocl_drop(kernels[--i - 1]);
+	return err;
+}
+
 cl_int CL_API_CALL ocl_CreateKernelsInProgram(cl_program p, cl_uint n, cl_kernel *kernels,
 					      cl_uint *n_ret)
 {
 	size_t have = 0;
+	char *names;
 	cl_int err;
-	cl_uint i = 0;
 
 	if (!ocl_valid(p, OCL_PROGRAM))
 		return CL_INVALID_PROGRAM;
@@ -212,17 +240,15 @@ cl_int CL_API_CALL ocl_CreateKernelsInProgram(cl_program p, cl_uint n, cl_kernel
 		return err;
 	if (kernels && n < have)
 		return CL_INVALID_VALUE;
-	for (const char *at = p->names; kernels && i < have && !err; i++) {
-		size_t length = strcspn(at, ";");
-
-		kernels[i] = create(p, at, length, &err);
-		at += length + 1;
+	if (kernels) {
+		pthread_mutex_lock(&p->lock);
+		names = ocl_strndup(p->names ? p->names : "", p->names ? strlen(p->names) : 0);
+		pthread_mutex_unlock(&p->lock);
+		err = names ? create_all(p, names, kernels, have) : CL_OUT_OF_HOST_MEMORY;
+		ocl_free(names);
 	}
-	if (err) {
-		while (i > 1)
-			ocl_drop(kernels[--i - 1]);
+	if (err)
 		return err;
-	}
 	if (n_ret)
 		*n_ret = (cl_uint)have;
 	return CL_SUCCESS;

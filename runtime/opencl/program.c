@@ -179,17 +179,39 @@ static bool is_built(cl_program p)
 	return built;
 }
 
+/* A text that a launch sets anew when it builds the program for another engine. */
+static cl_int get_text(cl_program p, char *const *text, size_t size, void *value, size_t *size_ret)
+{
+	cl_int err;
+
+	pthread_mutex_lock(&p->lock);
+	err = OCL_STRING(*text ? *text : "");
+	pthread_mutex_unlock(&p->lock);
+	return err;
+}
+
+static size_t count_names(cl_program p)
+{
+	size_t n;
+
+	pthread_mutex_lock(&p->lock);
+	n = p->names && p->names[0] ? 1 : 0;
+	for (const char *at = p->names; n && (at = strchr(at, ';')); at++)
+		n++;
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
 static cl_int kernel_info(cl_program p, cl_program_info param, size_t size, void *value,
 			  size_t *size_ret)
 {
-	size_t n = p->names && p->names[0] ? 1 : 0;
+	size_t n;
 
 	if (!is_built(p))
 		return CL_INVALID_PROGRAM_EXECUTABLE;
 	if (param == CL_PROGRAM_KERNEL_NAMES)
-		return OCL_STRING(p->names ? p->names : "");
-	for (const char *at = p->names; n && (at = strchr(at, ';')); at++)
-		n++;
+		return get_text(p, &p->names, size, value, size_ret);
+	n = count_names(p);
 	return OCL_INFO(n);
 }
 
@@ -249,9 +271,9 @@ cl_int CL_API_CALL ocl_GetProgramBuildInfo(cl_program p, cl_device_id d,
 	case CL_PROGRAM_BUILD_STATUS:
 		return OCL_INFO(b->status);
 	case CL_PROGRAM_BUILD_OPTIONS:
-		return OCL_STRING(b->options ? b->options : "");
+		return get_text(p, &b->options, size, value, size_ret);
 	case CL_PROGRAM_BUILD_LOG:
-		return OCL_STRING(b->log ? b->log : "");
+		return get_text(p, &b->log, size, value, size_ret);
 	case CL_PROGRAM_BINARY_TYPE:
 		type = b->status == CL_BUILD_SUCCESS ? CL_PROGRAM_BINARY_TYPE_EXECUTABLE :
 						       CL_PROGRAM_BINARY_TYPE_NONE;
