@@ -181,15 +181,20 @@ static cl_int check_sizes(cl_uint dims, const size_t *offset, const size_t *glob
 {
 	if (dims < 1 || dims > 3)
 		return CL_INVALID_WORK_DIMENSION;
-	if (!global)
-		return CL_INVALID_GLOBAL_WORK_SIZE;
-	for (cl_uint i = 0; i < dims; i++) {
-		if (!global[i])
-			return CL_INVALID_GLOBAL_WORK_SIZE;
+	for (cl_uint i = 0; global && i < dims; i++)
 		if (offset && offset[i] > SIZE_MAX - global[i])
 			return CL_INVALID_GLOBAL_OFFSET;
-	}
 	return CL_SUCCESS;
+}
+
+/* Since OpenCL 2.1 no error: a command that does nothing, when its turn has come. */
+static bool has_items(cl_uint dims, const size_t *global)
+{
+	bool any = global != NULL;
+
+	for (cl_uint i = 0; any && i < dims; i++)
+		any = global[i] != 0;
+	return any;
 }
 
 static cl_int check_local(cl_command_queue q, const struct cl_wire_kernel_info *info, cl_uint dims,
@@ -257,7 +262,7 @@ static void put_sizes(struct launch *l, cl_uint dims, const size_t *offset, cons
 	m->flags = local ? CL_WIRE_HAS_LOCAL : 0;
 	for (cl_uint i = 0; i < 3; i++) {
 		m->offset[i] = i < dims && offset ? offset[i] : 0;
-		m->global[i] = i < dims ? global[i] : 1;
+		m->global[i] = i < dims && global ? global[i] : 1;
 		m->local[i] = i < dims && local ? local[i] : 1;
 	}
 }
@@ -272,7 +277,7 @@ static cl_int enqueue(cl_command_queue q, cl_kernel k, cl_uint dims, const size_
 
 	if (err)
 		return err;
-	l = ocl_command_new(q, sizeof(*l), run);
+	l = ocl_command_new(q, sizeof(*l), has_items(dims, global) ? run : ocl_nothing);
 	if (!l)
 		return CL_OUT_OF_HOST_MEMORY;
 	l->c.clean = clean;

@@ -152,7 +152,8 @@ static void test_sizes(void)
 	static cl_ulong out[32];
 	static int locals[8];
 	size_t n = 8, offset = 100, zero = 0, huge = 1ul << 40, most = SIZE_MAX, bad = 2;
-	size_t compile[3];
+	size_t compile[3], none[2] = { 8, 0 };
+	cl_event done;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(ids);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(four);
@@ -162,7 +163,14 @@ static void test_sizes(void)
 	CU_ASSERT(out[0] == 100 && out[7] == 107);
 	CU_ASSERT_EQUAL(launch(ids, 0, NULL, &n, NULL), CL_INVALID_WORK_DIMENSION);
 	CU_ASSERT_EQUAL(launch(ids, 4, NULL, &n, NULL), CL_INVALID_WORK_DIMENSION);
-	CU_ASSERT_EQUAL(launch(ids, 1, NULL, &zero, NULL), CL_INVALID_GLOBAL_WORK_SIZE);
+	out[0] = 5;
+	CL_OK(launch(ids, 1, NULL, &zero, NULL)); /* no items: nothing to do */
+	CL_OK(launch(ids, 1, NULL, NULL, NULL));
+	CL_OK(launch(ids, 2, NULL, none, NULL));
+	CL_OK(clEnqueueNDRangeKernel(queue, ids, 1, NULL, &zero, NULL, 0, NULL, &done));
+	CL_OK(clWaitForEvents(1, &done));
+	CL_OK(clReleaseEvent(done));
+	CU_ASSERT_EQUAL(out[0], 5);
 	CU_ASSERT_EQUAL(launch(ids, 1, &most, &n, NULL), CL_INVALID_GLOBAL_OFFSET);
 	CU_ASSERT_EQUAL(launch(ids, 1, NULL, &huge, &huge), CL_INVALID_WORK_ITEM_SIZE);
 	CL_OK(clSetKernelArgSVMPointer(four, 0, locals));
