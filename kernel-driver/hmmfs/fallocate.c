@@ -25,12 +25,13 @@ static void settle(struct address_space *mapping, pgoff_t first, pgoff_t end)
 	while (filemap_get_folios(mapping, &index, end - 1, &batch)) {
 		for (unsigned int i = 0; i < folio_batch_count(&batch); i++) {
 			folio_lock(batch.folios[i]);
-			folio_wait_writeback(batch.folios[i]);
 			folio_unlock(batch.folios[i]);
+			folio_wait_writeback(batch.folios[i]);
 		}
 		folio_batch_release(&batch);
 		cond_resched();
 	}
+	hmmfs_wait_writes(mapping->host->i_sb, mapping, first, end - 1);
 }
 
 /*

@@ -89,6 +89,9 @@ static int fsync(struct file *file, loff_t start, loff_t end, int datasync)
 	/* While the file is cut, or gets a hole, writeback leaves pages out. */
 	inode_lock_shared(inode);
 	err = file_write_and_wait_range(file, start, end);
+	hmmfs_wait_writes(inode->i_sb, inode->i_mapping, start >> PAGE_SHIFT, end >> PAGE_SHIFT);
+	err2 = file_check_and_advance_wb_err(file);
+	err = err ? err : err2;
 	inode_unlock_shared(inode);
 	err2 = sync_inode_metadata(inode, 1);
 	err = err ? err : err2;

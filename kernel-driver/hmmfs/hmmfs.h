@@ -17,10 +17,19 @@
 
 struct hmmdrm_device;
 
+/* Bytes of frames that are being written to lower files; writeback.c. */
+struct hmmfs_writes {
+	spinlock_t lock; /* leaf */
+	struct list_head list;
+	u64 next; /* number of the next one */
+	wait_queue_head_t done;
+};
+
 struct hmmfs_sb {
 	struct vfsmount *mnt;    /* of the lower filesystem, a private clone */
 	const struct cred *cred; /* the mounter's: all lower I/O is done with it */
-	errseq_t lower_err;      /* what the lower filesystem could not write: seen up to here */
+	struct hmmfs_writes writes;
+	errseq_t lower_err; /* what the lower filesystem could not write: seen up to here */
 };
 
 struct hmmfs_inode {
@@ -94,6 +103,14 @@ int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wb
  * again, and each who waits is told.
  */
 void hmmfs_not_durable(struct address_space *mapping, int err);
+/*
+ * A frame comes home, and its writeback, if any, ends for who looks at the folio. Who wants the
+ * lower file to have the bytes waits for these writes, too. Locking: the folio's.
+ */
+void hmmfs_leave_write(struct folio *frame);
+/* For those that have begun; @mapping NULL: of all files. No lock that a page fault takes. */
+void hmmfs_wait_writes(const struct super_block *sb, const struct address_space *mapping,
+		       pgoff_t first, pgoff_t last);
 int hmmfs_bounce_init(void);
 void hmmfs_bounce_exit(void);
 

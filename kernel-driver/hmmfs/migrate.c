@@ -55,7 +55,7 @@ int hmmfs_home(struct folio *folio, gfp_t gfp)
 		return -EAGAIN;
 	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_REVOKE))
 		hmmdrm_frame_revoke(&folio->page);
-	folio_wait_writeback(folio);
+	hmmfs_leave_write(folio);
 	here = hmmfs_alloc_folio(mapping_gfp_constraint(mapping, ~__GFP_FS) | gfp);
 	if (!here)
 		return -ENOMEM;
@@ -133,10 +133,9 @@ static int prepare(struct address_space *mapping, pgoff_t index, unsigned long *
 		return PTR_ERR(folio) == -ENOMEM || PTR_ERR(folio) == -EINTR ? 0 : -EIO;
 	folio_lock(folio);
 	if (folio->mapping == mapping && folio->index == index && folio_test_uptodate(folio) &&
-	    !hmmfs_is_frame(folio) && !folio_test_private(folio)) {
+	    !hmmfs_is_frame(folio) && !folio_test_private(folio) && !folio_test_writeback(folio)) {
 		if (folio_mkclean(folio))
 			folio_mark_dirty(folio);
-		folio_wait_writeback(folio);
 		folio_attach_private(folio, HMMFS_LEAVING);
 		*number = folio_pfn(folio);
 		ready = 1;
@@ -219,6 +218,17 @@ static int leave(struct address_space *mapping, pgoff_t index, struct hmmdrm_dev
 	return went ? 1 : dpage ? -EAGAIN : 0;
 }
 
+/* Before any lock that a page fault takes: see writeback.c. */
+static void wait_written(struct address_space *mapping, pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	if (IS_ERR(folio))
+		return;
+	folio_wait_writeback(folio);
+	folio_put(folio);
+}
+
 static int one_to_device(struct address_space *mapping, pgoff_t index, struct hmmdrm_device *hd)
 {
 	struct folio *frame = hmmfs_get_device_folio(mapping, index);
@@ -237,6 +247,7 @@ static int one_to_device(struct address_space *mapping, pgoff_t index, struct hm
 	err = hmmdrm_frames_reserve(hd, 1);
 	if (err)
 		return err;
+	wait_written(mapping, index);
 	/* Against truncate, which zeroes and drops under this lock. */
 	err = 0;
 	if (filemap_invalidate_trylock_shared(mapping)) {

@@ -81,6 +81,7 @@ static int shrink(struct dentry *dentry, struct iattr *attr, loff_t old)
 	i_size_write(inode, size);
 	unmap_mapping_range(inode->i_mapping, round_up(size, PAGE_SIZE), 0, 1);
 	filemap_fdatawait_range_keep_errors(inode->i_mapping, size, LLONG_MAX);
+	hmmfs_wait_writes(inode->i_sb, inode->i_mapping, size >> PAGE_SHIFT, -1);
 	err = hmmfs_lower_setattr(dentry, attr);
 	filemap_invalidate_lock(inode->i_mapping);
 	if (err)

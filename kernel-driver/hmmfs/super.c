@@ -70,6 +70,7 @@ static int sync_fs(struct super_block *sb, int wait)
 
 	if (!wait)
 		return 0;
+	hmmfs_wait_writes(sb, NULL, 0, -1);
 	down_read(&lower->s_umount);
 	err = sync_filesystem(lower);
 	up_read(&lower->s_umount);
@@ -145,6 +146,9 @@ static int set_up(struct super_block *sb, const struct path *path)
 
 	if (!info)
 		return -ENOMEM;
+	spin_lock_init(&info->writes.lock);
+	INIT_LIST_HEAD(&info->writes.list);
+	init_waitqueue_head(&info->writes.done);
 	info->mnt = clone_private_mount(path);
 	if (IS_ERR(info->mnt)) {
 		err = PTR_ERR(info->mnt);

@@ -2,7 +2,9 @@
 /*
  * Dirty folios to the lower file. A frame is written while it stays on its device: no device
  * stores to it from here on without asking, its dirty state is taken, its bytes are copied to
- * a bounce page, and that is written. A store that comes meanwhile makes it dirty anew.
+ * a bounce page, and that is written. A store that comes meanwhile makes it dirty anew. It comes
+ * home without waiting for that: to write takes the lower inode's lock, and who has it may fault
+ * for the page. What is newer is written after what is older.
  */
 #include <linux/cred.h>
 #include <linux/fs.h>
@@ -67,13 +69,6 @@ static int write_lower(struct inode *inode, struct page *page, loff_t pos)
 	return err;
 }
 
-/* Still dirty, and the error is reported once to each who waits. */
-static void failed(struct address_space *mapping, struct folio *folio, int err)
-{
-	filemap_dirty_folio(mapping, folio);
-	mapping_set_error(mapping, err);
-}
-
 void hmmfs_not_durable(struct address_space *mapping, int err)
 {
 	struct folio_batch batch;
@@ -99,11 +94,114 @@ void hmmfs_not_durable(struct address_space *mapping, int err)
 	mapping_set_error(mapping, err);
 }
 
+/* Still dirty, and the error is reported once to each who waits. */
+static void failed(struct address_space *mapping, struct folio *folio, int err)
+{
+	filemap_dirty_folio(mapping, folio);
+	mapping_set_error(mapping, err);
+}
+
+/* The bytes of a frame on their way to the lower file. */
+struct write {
+	struct list_head link; /* hmmfs_writes.list; locking: hmmfs_writes.lock */
+	u64 number;
+	struct address_space *mapping;
+	struct folio *folio;
+	pgoff_t index;
+	bool left; /* the frame came home: its writeback has ended, and its page is dirty */
+};
+
+static struct hmmfs_writes *writes_of(const struct address_space *mapping)
+{
+	return &hmmfs_sb(mapping->host->i_sb)->writes;
+}
+
+static void begin_write(struct write *w, struct address_space *mapping, struct folio *folio)
+{
+	struct hmmfs_writes *writes = writes_of(mapping);
+
+	w->mapping = mapping;
+	w->folio = folio;
+	w->index = folio->index;
+	w->left = false;
+	spin_lock(&writes->lock);
+	w->number = writes->next++;
+	list_add(&w->link, &writes->list);
+	spin_unlock(&writes->lock);
+}
+
+static void end_write(struct write *w, int err)
+{
+	struct hmmfs_writes *writes = writes_of(w->mapping);
+
+	if (err)
+		mapping_set_error(w->mapping, err);
+	spin_lock(&writes->lock);
+	list_del(&w->link);
+	spin_unlock(&writes->lock);
+	wake_up_all(&writes->done);
+	if (w->left)
+		return;
+	if (err)
+		filemap_dirty_folio(w->mapping, w->folio);
+	folio_end_writeback(w->folio);
+}
+
+void hmmfs_leave_write(struct folio *frame)
+{
+	struct hmmfs_writes *writes = writes_of(frame->mapping);
+	struct write *w;
+	bool left = false;
+
+	if (!folio_test_writeback(frame))
+		return;
+	spin_lock(&writes->lock);
+	list_for_each_entry (w, &writes->list, link)
+		if (w->folio == frame)
+			left = w->left = true;
+	spin_unlock(&writes->lock);
+	if (!left) {
+		/* All is written, and this is about to be said. */
+		folio_wait_writeback(frame);
+		return;
+	}
+	/* Should the write fail, nobody else would make it dirty; and who syncs is to see it. */
+	filemap_dirty_folio(frame->mapping, frame);
+	folio_end_writeback(frame);
+}
+
+static bool is_under_way(struct hmmfs_writes *writes, const struct address_space *mapping,
+			 pgoff_t first, pgoff_t last, u64 until)
+{
+	struct write *w;
+	bool found = false;
+
+	spin_lock(&writes->lock);
+	list_for_each_entry (w, &writes->list, link)
+		found |= w->number < until && (!mapping || w->mapping == mapping) &&
+			 w->index >= first && w->index <= last;
+	spin_unlock(&writes->lock);
+	return found;
+}
+
+void hmmfs_wait_writes(const struct super_block *sb, const struct address_space *mapping,
+		       pgoff_t first, pgoff_t last)
+{
+	struct hmmfs_writes *writes = &hmmfs_sb(sb)->writes;
+	u64 until;
+
+	spin_lock(&writes->lock);
+	until = writes->next;
+	spin_unlock(&writes->lock);
+	wait_event(writes->done, !is_under_way(writes, mapping, first, last, until));
+}
+
 /* Locking: the folio's, which is let go of. */
 static int write_frame(struct address_space *mapping, struct folio *folio)
 {
 	struct page *copy = mempool_alloc(bounce, GFP_NOIO);
 	loff_t pos = folio_pos(folio);
+	struct write w;
 	int err;
 
 	/* Before the dirty state is taken: a store in between would be neither written nor dirty. */
@@ -111,14 +209,13 @@ static int write_frame(struct address_space *mapping, struct folio *folio)
 		hmmdrm_frame_write_protect(&folio->page);
 	folio_cancel_dirty(folio);
 	folio_start_writeback(folio);
+	begin_write(&w, mapping, folio);
 	err = hmmdrm_copy_from_device(copy, &folio->page);
 	folio_unlock(folio);
 	if (!err)
 		err = write_lower(mapping->host, copy, pos);
 	mempool_free(copy, bounce);
-	if (err)
-		failed(mapping, folio, err);
-	folio_end_writeback(folio);
+	end_write(&w, err);
 	return err;
 }
 
@@ -152,19 +249,42 @@ static bool wanted_below(struct inode *inode, struct folio *folio)
 							 folio->index >= READ_ONCE(hi->hole_end));
 }
 
+/*
+ * Is it being written, or what was in its place on a device? Then one is as late as the other may
+ * be. The lock of a folio is not kept meanwhile: who writes may need one that is held by who faults
+ * for this very page.
+ */
+static bool is_being_written(struct address_space *mapping, struct folio *folio)
+{
+	return folio_test_writeback(folio) ||
+	       is_under_way(writes_of(mapping), mapping, folio->index, folio->index, U64_MAX);
+}
+
+static struct folio *lock_to_write(struct address_space *mapping, struct folio *folio, bool wait)
+{
+	pgoff_t index = folio->index;
+
+	folio_get(folio);
+	for (;;) {
+		folio = hmmfs_lock_at(mapping, index, folio);
+		if (!folio || !wait || !is_being_written(mapping, folio))
+			return folio;
+		folio_unlock(folio);
+		folio_wait_writeback(folio);
+		hmmfs_wait_writes(mapping->host->i_sb, mapping, index, index);
+	}
+}
+
 /* One that has come home while we waited for it is dirty still. */
 static int write_one(struct address_space *mapping, struct folio *folio,
 		     struct writeback_control *wbc)
 {
 	int err = 0;
 
-	folio_get(folio);
-	folio = hmmfs_lock_at(mapping, folio->index, folio);
+	folio = lock_to_write(mapping, folio, wbc->sync_mode != WB_SYNC_NONE);
 	if (!folio)
 		return 0;
-	if (folio_test_writeback(folio) && wbc->sync_mode != WB_SYNC_NONE)
-		folio_wait_writeback(folio);
-	if (!folio_test_dirty(folio) || folio_test_writeback(folio) ||
+	if (!folio_test_dirty(folio) || is_being_written(mapping, folio) ||
 	    !wanted_below(mapping->host, folio)) {
 		folio_unlock(folio);
 	} else {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # A lower filesystem that cannot be read, must not be written, or is frozen.
-# limit: 60
+# limit: 90
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"
@@ -41,6 +41,8 @@ sync -f /mnt/hmmfs/synced
 grep -q "seen on the disk" /tmp/image || { echo "not on the disk"; exit 1; }
 
 echo "-- frozen"
+"$HMM_BUILD/bin/driver_lower" /mnt/hmmfs/file "fsfreeze -f /mnt/ext4" "fsfreeze -u /mnt/ext4" frozen
+[ "$(head -c 1 /mnt/ext4/file)" = n ] || { echo "older bytes were written last"; exit 1; }
 mkdir /mnt/hmmfs/old
 touch /mnt/hmmfs/old/{renamed,removed,changed}
 in_time=0
