@@ -89,6 +89,16 @@ static void count(struct engine_shared *s)
 	s->value = rounds;
 }
 
+static void read_on(struct engine_shared *s)
+{
+	uint64_t rounds = 0;
+
+	for (; !s->stop; rounds++)
+		for (size_t at = 0; at < s->length; at += PAGE)
+			(void)*(volatile char *)(s->addr + at);
+	s->value = rounds;
+}
+
 static void serve(struct engine_shared *s)
 {
 	switch (s->op) {
@@ -100,6 +110,9 @@ static void serve(struct engine_shared *s)
 		break;
 	case ENGINE_FILL:
 		memset(s->addr, (int)s->value, s->length);
+		break;
+	case ENGINE_READ:
+		read_on(s);
 		break;
 	case ENGINE_COUNT:
 		count(s);

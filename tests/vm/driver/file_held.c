@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A page that a pipe holds cannot leave: the device gets it where it is, and so does the CPU. */
@@ -40,6 +41,30 @@ static void held(void)
 	munmap(p, 4 * PAGE);
 	close(fd);
 	unlink(path(upper, "held"));
+	CU_ASSERT_EQUAL(resident(0), 0);
+}
+
+/* Clean frames are dropped while an engine loads them: each that goes is taken from it, always. */
+static void dropped(void)
+{
+	const size_t pages = 64;
+	int fd = make_file("dropped", pages);
+	char *p = map_file(fd, pages);
+	uint64_t rounds = 0;
+	struct engine e;
+
+	CU_ASSERT_EQUAL_FATAL(engine_start(&e, 0, p, pages * PAGE), 0);
+	CU_ASSERT_EQUAL(fsync(fd), 0);
+	engine_begin(&e, ENGINE_READ, p, pages * PAGE, 0);
+	for (time_t until = time(NULL) + 4; time(NULL) < until;)
+		CU_ASSERT_EQUAL(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	engine_stop(&e);
+	CU_ASSERT_EQUAL(engine_wait(&e, &rounds), 0);
+	CU_ASSERT(rounds > 0);
+	engine_end(&e);
+	munmap(p, pages * PAGE);
+	close(fd);
+	unlink(path(upper, "dropped"));
 	CU_ASSERT_EQUAL(resident(0), 0);
 }
 
@@ -82,5 +107,6 @@ void file_held(void)
 	CU_pSuite s = CU_add_suite("held", NULL, NULL);
 
 	CU_add_test(s, "a page that cannot leave", held);
+	CU_add_test(s, "pages that are dropped", dropped);
 	CU_add_test(s, "the last close", last_close);
 }
