@@ -295,7 +295,7 @@ static long write_some(struct hmm_block *b, struct emu_device *d, unsigned int i
 static bool write_frames(struct hmm_block *b, struct emu_device *d, unsigned int i,
 			 unsigned int end)
 {
-	struct rlimit files;
+	struct rlimit files = { 0 };
 	uint64_t map[64];
 
 	if (os_syscall4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &files) ||

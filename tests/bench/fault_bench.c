@@ -19,6 +19,7 @@ struct toucher {
 	pthread_t thread;
 	char *first;
 	int cpu;
+	bool store;
 	double took[FAULTS];
 };
 
@@ -33,18 +34,22 @@ static void *touch(void *arg)
 		volatile char *at = t->first + order[i] * STRIDE * BENCH_PAGE;
 		double start = bench_now();
 
-		(void)*at;
+		if (t->store)
+			*at = 3;
+		else
+			(void)*at;
 		t->took[i] = bench_now() - start;
 	}
 	return NULL;
 }
 
-static void touch_all(char *range, unsigned int threads, int cpu, double *took)
+static void touch_all(char *range, unsigned int threads, int cpu, bool store, double *took)
 {
 	static struct toucher t[THREADS];
 
 	for (unsigned int i = 0; i < threads; i++) {
 		t[i].first = range + (size_t)i * FAULTS * STRIDE * BENCH_PAGE;
+		t[i].store = store;
 		t[i].cpu = threads > 1 ? (int)(i % bench_cpus()) : cpu;
 		bench_need(!pthread_create(&t[i].thread, NULL, touch, &t[i]), "thread");
 	}
@@ -62,8 +67,9 @@ static void send_away(struct hmm *h, char *range, unsigned int threads)
 }
 
 static void one_page(struct hmm *h, struct fenced_pager *pager, char *range, unsigned int threads,
-		     int cpu, int rounds)
+		     int cpu, bool store, int rounds)
 {
+	const char *kind = store ? "store" : "load";
 	static double ours[THREADS * FAULTS], theirs[THREADS * FAULTS];
 	struct bench_pair p50 = { 0 }, p99 = { 0 };
 	unsigned int n = threads * FAULTS;
@@ -72,8 +78,8 @@ static void one_page(struct hmm *h, struct fenced_pager *pager, char *range, uns
 	for (int i = -1; i < rounds; i++) {
 		send_away(h, range, threads);
 		fenced_pager_reset(pager);
-		touch_all(range, threads, cpu, ours);
-		touch_all(fenced_pager_range(pager), threads, cpu, theirs);
+		touch_all(range, threads, cpu, store, ours);
+		touch_all(fenced_pager_range(pager), threads, cpu, store, theirs);
 		if (i < 0)
 			continue;
 		bench_add(&p50, bench_quantile(ours, n, 0.5), bench_quantile(theirs, n, 0.5));
@@ -83,9 +89,9 @@ static void one_page(struct hmm *h, struct fenced_pager *pager, char *range, uns
 		snprintf(who, sizeof(who), "%u threads", threads);
 	else
 		snprintf(who, sizeof(who), "1 thread on CPU %d", cpu);
-	snprintf(what, sizeof(what), "CPU fault of a device page, p50, %s", who);
+	snprintf(what, sizeof(what), "CPU fault of a device page, %s, p50, %s", kind, who);
 	bench_row(BENCH_TIME, 1.5, what, "pager with a fence", &p50);
-	snprintf(what, sizeof(what), "CPU fault of a device page, p99, %s", who);
+	snprintf(what, sizeof(what), "CPU fault of a device page, %s, p99, %s", kind, who);
 	bench_row(BENCH_TIME, 0, what, "pager with a fence", &p99);
 }
 
@@ -167,9 +173,11 @@ int main(int argc, char **argv)
 	bench_need(!hmm_open(&h, &o), "hmm_open");
 	range = bench_pages(RANGE, false);
 	for (unsigned int cpu = 0; cpu < bench_cpus() && cpu < THREADS; cpu++)
-		one_page(h, fenced, range, 1, (int)cpu, rounds);
+		one_page(h, fenced, range, 1, (int)cpu, false, rounds);
 	for (unsigned int n = 2; n <= THREADS; n *= 2)
-		one_page(h, fenced, range, n, -1, rounds);
+		one_page(h, fenced, range, n, -1, false, rounds);
+	for (unsigned int n = 1; n <= THREADS; n *= 2)
+		one_page(h, fenced, range, n, 0, true, rounds);
 	scans(h, plain, true, quick ? 5 : 15);
 	scans(h, plain, false, quick ? 5 : 15);
 	hmm_close(h);
