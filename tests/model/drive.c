@@ -126,10 +126,20 @@ static int open_natives(struct drive *d)
 	return err;
 }
 
+/* An engine has its time to start, which is short where all is slow and much else runs. */
+static int open_patiently(struct hmm **h)
+{
+	int err = -ETIMEDOUT;
+
+	for (int i = 0; i < 10 && err == -ETIMEDOUT; i++)
+		err = hmm_open(h, &settings.open);
+	return err;
+}
+
 int drive_start(struct drive *d)
 {
 	struct hmm_device_info info = { 0 };
-	int err = hmm_open(&d->h, &settings.open);
+	int err = open_patiently(&d->h);
 
 	if (err)
 		return err;

@@ -63,7 +63,6 @@ void racer_wrong(struct racer *r, const char *who, size_t offset, const char *wh
 struct role {
 	void *(*run)(void *racer);
 	unsigned int n, first; /* first: id */
-	bool until_end;        /* of those before */
 };
 
 static unsigned int choose_roles(const struct client *c, struct role *role)
@@ -71,16 +70,16 @@ static unsigned int choose_roles(const struct client *c, struct role *role)
 	unsigned int n = 0, id = c->first_lane;
 	bool tail = c->file >= 0 && on_driver() && !c->id;
 
-	role[n++] = (struct role){ race_lane, 4, id, false };
-	role[n++] = (struct role){ race_native_lane, 2, id + 4, false };
+	role[n++] = (struct role){ race_lane, 4, id };
+	role[n++] = (struct role){ race_native_lane, 2, id + 4 };
 	if (c->own_lanes > 6)
-		role[n++] = (struct role){ race_lane, c->own_lanes - 6, id + 6, false };
-	role[n++] = (struct role){ race_page_owner, 2, c->first_lane ? 2 : 0, false };
+		role[n++] = (struct role){ race_lane, c->own_lanes - 6, id + 6 };
+	role[n++] = (struct role){ race_page_owner, 2, c->first_lane ? 2 : 0 };
 	if (tail)
-		role[n++] = (struct role){ race_tail_owner, 1, 0, false };
-	role[n++] = (struct role){ race_mover, 2, 0, false };
+		role[n++] = (struct role){ race_tail_owner, 1, 0 };
+	role[n++] = (struct role){ race_mover, 2, 0 };
 	if (on_driver())
-		role[n++] = (struct role){ race_presser, 1, 0, false };
+		role[n++] = (struct role){ race_presser, 1, 0 };
 	return n;
 }
 
