@@ -11,7 +11,10 @@
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "hmmdrm.h"
+
+#define STOCK_ORDER 5
 
 struct batch {
 	unsigned long src[HMMDRM_BATCH], dst[HMMDRM_BATCH];
@@ -150,9 +153,9 @@ static unsigned long moved(const struct migrate_vma *args)
 	return n;
 }
 
-static int batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
-			   unsigned long start, unsigned long end, unsigned long only_hole,
-			   struct batch *b)
+static long batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
+			    unsigned long start, unsigned long end, unsigned long only_hole,
+			    struct batch *b)
 {
 	unsigned long pages = (end - start) >> PAGE_SHIFT;
 	struct migrate_vma args = {
@@ -165,6 +168,7 @@ static int batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
 		.flags = MIGRATE_VMA_SELECT_SYSTEM | MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
 	};
 	int err = hmmdrm_frames_reserve(hd, pages);
+	long n;
 
 	if (err)
 		return err;
@@ -175,11 +179,12 @@ static int batch_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma,
 	}
 	hmmdrm_frames_unreserve(hd, pages - to_frames(hd, &args, only_hole, b));
 	migrate_vma_pages(&args);
-	hmmdrm_count(hd, HMMDRM_TO_DEVICE, moved(&args));
+	n = moved(&args);
+	hmmdrm_count(hd, HMMDRM_TO_DEVICE, n);
 	migrate_vma_finalize(&args);
 	for (unsigned int i = 0; i < b->nr_held; i++)
 		put_page(b->held[i]);
-	return 0;
+	return n;
 }
 
 /* Pages of a file that a private mapping has not copied yet are copied first. */
@@ -194,47 +199,122 @@ static int make_anonymous(struct vm_area_struct *vma, unsigned long start, unsig
 	return err;
 }
 
-int hmmdrm_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma, unsigned long start,
-		     unsigned long end, unsigned long only_hole)
+long hmmdrm_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma, unsigned long start,
+		      unsigned long end, unsigned long only_hole)
 {
 	unsigned long batch = min_t(unsigned long, HMMDRM_BATCH, hd->nr_frames) << PAGE_SHIFT;
 	struct batch *b = kvmalloc(sizeof(*b), GFP_KERNEL);
-	int err = b ? make_anonymous(vma, start, end) : -ENOMEM;
+	long n = b ? make_anonymous(vma, start, end) : -ENOMEM;
 
-	while (!err && start < end) {
+	for (bool again = false; n >= 0 && start < end;) {
 		unsigned long stop = min(start + batch, end);
+		long more = batch_to_device(hd, vma, start, stop, only_hole, b);
 
-		err = batch_to_device(hd, vma, start, stop, only_hole, b);
-		if (!err && b->nr_held)
-			err = batch_to_device(hd, vma, start, stop, only_hole, b);
-		start = stop;
+		n = more < 0 ? more : n + more;
+		again = !again && b->nr_held;
+		if (!again)
+			start = stop;
 	}
 	kvfree(b);
-	return err;
+	return n;
+}
+
+/* Pages of the system for what was collected, taken from the allocator all at once. */
+struct supply {
+	struct page **page;
+	unsigned int n;
+};
+
+/* Who has asked for certain nodes gets each page from where it belongs instead. */
+static bool has_policy(const struct vm_area_struct *vma)
+{
+#ifdef CONFIG_NUMA
+	return vma->vm_policy || current->mempolicy;
+#else
+	return false;
+#endif
+}
+
+/* Many that lie together cost as much as one, if there are any at hand. */
+static bool stock_some(struct supply *s, unsigned int order)
+{
+	const gfp_t gfp = (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN;
+	struct page *page = alloc_pages(gfp, order);
+
+	if (!page)
+		return false;
+	split_page(page, order);
+	for (unsigned int i = 0; i < 1u << order; i++)
+		s->page[s->n++] = page + i;
+	return true;
+}
+
+static void stock(struct supply *s, struct page **room, const struct migrate_vma *args)
+{
+	unsigned int order;
+
+	s->page = room;
+	s->n = 0;
+	if (has_policy(args->vma))
+		return;
+	for (order = STOCK_ORDER; order >= 2; order--)
+		while (args->cpages - s->n >= 1ul << order && stock_some(s, order))
+			;
+	memset(room + s->n, 0, (args->cpages - s->n) * sizeof(*room));
+	if (s->n < args->cpages)
+		s->n = hmmdrm_alloc_pages(GFP_HIGHUSER_MOVABLE, args->cpages, room);
+}
+
+static void give_back(struct supply *s)
+{
+	while (s->n)
+		__free_page(s->page[--s->n]);
 }
 
 /* A page of the system for one frame that was collected; 0 to leave it. */
-static unsigned long to_page(struct vm_area_struct *vma, unsigned long addr, unsigned long src)
+static unsigned long to_page(struct vm_area_struct *vma, unsigned long addr, unsigned long src,
+			     struct supply *s)
 {
 	struct page *dpage = migrate_pfn_to_page(src), *spage;
 
 	if (!dpage || !(src & MIGRATE_PFN_MIGRATE))
 		return 0;
-	spage = alloc_page_vma(GFP_HIGHUSER_MOVABLE, vma, addr);
+	spage = s->n ? s->page[--s->n] : alloc_page_vma(GFP_HIGHUSER_MOVABLE, vma, addr);
 	if (!spage)
 		return 0;
-	lock_page(spage);
 	if (hmmdrm_copy_from_device(spage, dpage)) {
-		unlock_page(spage);
-		put_page(spage);
+		__free_page(spage);
 		return 0;
 	}
-	hmmdrm_count(hmmdrm_frame_device(dpage), HMMDRM_TO_SYSTEM, 1);
+	__SetPageLocked(spage);
 	return migrate_pfn(page_to_pfn(spage)) | (src & MIGRATE_PFN_WRITE ? MIGRATE_PFN_WRITE : 0);
 }
 
-static int batch_to_system(struct vm_area_struct *vma, unsigned long start, unsigned long end,
-			   struct page *fault_page, struct batch *b)
+/* What was collected, all of one device or of several. How many pages came home. */
+static unsigned long bring_home(struct migrate_vma *args, struct page **room)
+{
+	unsigned long n = 0;
+	struct supply s;
+
+	stock(&s, room, args);
+	for (unsigned long i = 0; i < args->npages; i++)
+		args->dst[i] = to_page(args->vma, args->start + (i << PAGE_SHIFT), args->src[i],
+				       &s);
+	give_back(&s);
+	migrate_vma_pages(args);
+	for (unsigned long i = 0; i < args->npages; i++) {
+		if (!args->dst[i] || !(args->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		hmmdrm_count(hmmdrm_frame_device(migrate_pfn_to_page(args->src[i])),
+			     HMMDRM_TO_SYSTEM, 1);
+		n++;
+	}
+	migrate_vma_finalize(args);
+	return n;
+}
+
+static long batch_to_system(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+			    struct page *fault_page, struct batch *b)
 {
 	struct migrate_vma args = {
 		.vma = vma,
@@ -248,29 +328,24 @@ static int batch_to_system(struct vm_area_struct *vma, unsigned long start, unsi
 	};
 	int err = collect(&args);
 
-	if (err || !args.cpages)
-		return err;
-	for (unsigned long i = 0; i < args.npages; i++)
-		args.dst[i] = to_page(vma, start + (i << PAGE_SHIFT), args.src[i]);
-	migrate_vma_pages(&args);
-	migrate_vma_finalize(&args);
-	return 0;
+	return err || !args.cpages ? err : (long)bring_home(&args, b->held);
 }
 
-int hmmdrm_to_system(struct vm_area_struct *vma, unsigned long start, unsigned long end,
-		     struct page *fault_page)
+long hmmdrm_to_system(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+		      struct page *fault_page)
 {
 	struct batch *b = kvmalloc(sizeof(*b), GFP_KERNEL);
-	int err = b ? 0 : -ENOMEM;
+	long n = b ? 0 : -ENOMEM;
 
-	while (!err && start < end) {
+	while (n >= 0 && start < end) {
 		unsigned long stop = min(start + ((unsigned long)HMMDRM_BATCH << PAGE_SHIFT), end);
+		long more = batch_to_system(vma, start, stop, fault_page, b);
 
-		err = batch_to_system(vma, start, stop, fault_page, b);
+		n = more < 0 ? more : n + more;
 		start = stop;
 	}
 	kvfree(b);
-	return err;
+	return n;
 }
 
 /* A CPU touches a frame: it comes home, and its neighbours with it. */
@@ -281,6 +356,8 @@ vm_fault_t hmmdrm_migrate_to_ram(struct vm_fault *vmf)
 	unsigned long start = max(addr & ~(bytes - 1), vmf->vma->vm_start);
 	unsigned long end = min((addr & ~(bytes - 1)) + bytes, vmf->vma->vm_end);
 	unsigned long src[HMMDRM_FAULT_PAGES], dst[HMMDRM_FAULT_PAGES];
+	unsigned long wanted = (addr - start) >> PAGE_SHIFT;
+	struct page *room[HMMDRM_FAULT_PAGES];
 	struct migrate_vma args = {
 		.vma = vmf->vma,
 		.start = start,
@@ -291,7 +368,7 @@ vm_fault_t hmmdrm_migrate_to_ram(struct vm_fault *vmf)
 		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
 		.fault_page = vmf->page,
 	};
-	vm_fault_t ret = 0;
+	bool collected;
 
 	hmmdrm_count(hmmdrm_frame_device(vmf->page), HMMDRM_CPU_FAULTS, 1);
 	if (migrate_vma_setup(&args))
@@ -299,14 +376,7 @@ vm_fault_t hmmdrm_migrate_to_ram(struct vm_fault *vmf)
 	/* Someone else has it in hand: the access is made again. */
 	if (!args.cpages)
 		return 0;
-	for (unsigned long i = 0; i < args.npages; i++) {
-		bool wanted = (src[i] & MIGRATE_PFN_MIGRATE) && start + (i << PAGE_SHIFT) == addr;
-
-		dst[i] = to_page(vmf->vma, start + (i << PAGE_SHIFT), src[i]);
-		if (wanted && !dst[i])
-			ret = VM_FAULT_OOM;
-	}
-	migrate_vma_pages(&args);
-	migrate_vma_finalize(&args);
-	return ret;
+	collected = src[wanted] & MIGRATE_PFN_MIGRATE;
+	bring_home(&args, room);
+	return collected && !dst[wanted] ? VM_FAULT_OOM : 0;
 }

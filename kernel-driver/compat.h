@@ -53,6 +53,13 @@ static inline void hmmdrm_page_init(struct page *page, struct dev_pagemap *pgmap
 }
 #endif
 
+/* Fills empty places of @page; how many are full then. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)
+#define hmmdrm_alloc_pages(gfp, n, page) alloc_pages_bulk_array(gfp, n, page)
+#else
+#define hmmdrm_alloc_pages(gfp, n, page) alloc_pages_bulk(gfp, n, page)
+#endif
+
 /* Does the kernel stop for a page of a process that two have writable entries of? */
 static inline bool hmmdrm_counts_writers(void)
 {

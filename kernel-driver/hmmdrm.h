@@ -133,7 +133,7 @@ struct list_head *hmmdrm_frame_rmap(struct page *dpage);
 /* rmap.c: the engines that map a frame of a file. Locking: the frame's folio. */
 int hmmdrm_rmap_add(struct page *dpage, struct hmmdrm_engine *engine, unsigned long addr);
 void hmmdrm_frame_revoke(struct page *dpage);
-void hmmdrm_frame_write_protect(struct page *dpage);
+void hmmdrm_frames_write_protect(struct page **dpage, unsigned int n);
 
 /* remote.c: pages of the system that engines were given where they are. No locks; note() may sleep.
  */
@@ -167,10 +167,12 @@ void hmmdrm_client_free(struct hmmdrm_client *client);
  * @only_hole: the one never-touched page to take along, or all of them.
  */
 #define HMMDRM_ALL_HOLES (~0ul)
-int hmmdrm_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma, unsigned long start,
-		     unsigned long end, unsigned long only_hole);
-int hmmdrm_to_system(struct vm_area_struct *vma, unsigned long start, unsigned long end,
-		     struct page *fault_page);
+/* How many pages went there, or -errno. */
+long hmmdrm_to_device(struct hmmdrm_device *hd, struct vm_area_struct *vma, unsigned long start,
+		      unsigned long end, unsigned long only_hole);
+/* How many pages came home, or -errno. */
+long hmmdrm_to_system(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+		      struct page *fault_page);
 vm_fault_t hmmdrm_migrate_to_ram(struct vm_fault *vmf);
 /* 0, -EFAULT or -EOPNOTSUPP. */
 int hmmdrm_can_migrate(struct vm_area_struct *vma);

@@ -113,10 +113,28 @@ static int migrate_file(struct mm_struct *mm, struct vm_area_struct *vma, struct
 	return n < 0 ? n : 0;
 }
 
+static int migrate_anonymous(struct vm_area_struct *vma, struct hmmdrm_device *hd,
+			     unsigned long start, unsigned long stop, unsigned long *moved)
+{
+	long n = 0;
+
+	if (hd)
+		n = hmmdrm_to_device(hd, vma, start, stop, HMMDRM_ALL_HOLES);
+	else if (!(vma->vm_flags & (VM_SPECIAL | VM_HUGETLB)))
+		n = hmmdrm_to_system(vma, start, stop, NULL);
+	if (n < 0)
+		return n;
+	*moved += n;
+	return 0;
+}
+
+/* @moved: how many pages have been taken there from somewhere else, of those that are no file's. */
 static int migrate_range(struct mm_struct *mm, struct hmmdrm_device *hd, unsigned long start,
-			 unsigned long end)
+			 unsigned long end, unsigned long *moved)
 {
 	int err = 0;
+
+	*moved = 0;
 
 	while (!err && start < end) {
 		struct vm_area_struct *vma;
@@ -134,10 +152,8 @@ static int migrate_range(struct mm_struct *mm, struct hmmdrm_device *hd, unsigne
 			stop = min3(end, vma->vm_end, start + (SNAPSHOT << PAGE_SHIFT));
 			if (hmmfs_maps(vma))
 				err = migrate_file(mm, vma, hd, start, stop);
-			else if (hd)
-				err = hmmdrm_to_device(hd, vma, start, stop, HMMDRM_ALL_HOLES);
-			else if (!(vma->vm_flags & (VM_SPECIAL | VM_HUGETLB)))
-				err = hmmdrm_to_system(vma, start, stop, NULL);
+			else
+				err = migrate_anonymous(vma, hd, start, stop, moved);
 			start = stop;
 		}
 		mmap_read_unlock(mm);
@@ -305,12 +321,17 @@ static void note_refused(struct hmmdrm_client *client, unsigned long start, unsi
 	}
 }
 
+static unsigned long evictions(const struct hmmdrm_device *hd)
+{
+	return hd ? atomic64_read(&hd->stat[HMMDRM_EVICTED]) : 0;
+}
+
 static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 {
 	struct drm_hmm_migrate *m = data;
 	struct hmmdrm_client *client = hmmdrm_client_of(file);
 	struct hmmdrm_device *hd = m->target < 0 ? NULL : hmmdrm_device_get(m->target);
-	unsigned long start, end, until = jiffies + msecs_to_jiffies(BUSY_MS);
+	unsigned long start, end, until = jiffies + msecs_to_jiffies(BUSY_MS), moved;
 	int err = widen(m->addr, m->length, &start, &end);
 	struct snapshot *s;
 	long n;
@@ -325,8 +346,14 @@ static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 	if (!s)
 		return -ENOMEM;
 	for (;;) {
-		err = migrate_range(client->mm, hd, start, end);
-		n = err ? err : count_at(client, start, end, m->target, s);
+		unsigned long evicted = evictions(hd);
+
+		err = migrate_range(client->mm, hd, start, end, &moved);
+		/* They need not be looked for, unless one had to go for another. */
+		if (!err && moved == (end - start) >> PAGE_SHIFT && evictions(hd) == evicted)
+			n = moved;
+		else
+			n = err ? err : count_at(client, start, end, m->target, s);
 		/* Pages that others hold for a moment; those that are pinned stay. */
 		if (n < 0 || !hd || n >= min((end - start) >> PAGE_SHIFT, hd->nr_frames) ||
 		    time_after(jiffies, until) || signal_pending(current))

@@ -10,6 +10,8 @@
 
 #include "hmmdrm.h"
 
+#define SPANS 4 /* engines, more or less */
+
 struct hmmdrm_rmap {
 	struct list_head link;
 	struct hmmdrm_engine *engine; /* referenced */
@@ -51,8 +53,59 @@ void hmmdrm_frame_revoke(struct page *dpage)
 	}
 }
 
-/* The next load makes an entry anew, a read-only one; the next store asks first. */
-void hmmdrm_frame_write_protect(struct page *dpage)
+/* Consecutive addresses of one engine, which is referenced. */
+struct span {
+	struct hmmdrm_engine *engine;
+	unsigned long start, end;
+};
+
+static void zap_span(struct span *s)
 {
-	hmmdrm_frame_revoke(dpage);
+	if (!s->engine)
+		return;
+	mutex_lock(&s->engine->client->lock);
+	hmmdrm_engine_zap(s->engine, s->start, s->end);
+	mutex_unlock(&s->engine->client->lock);
+	hmmdrm_engine_put(s->engine);
+	s->engine = NULL;
+}
+
+/* The engine's reference goes to a span. */
+static void add_to_spans(struct span *spans, const struct hmmdrm_rmap *r)
+{
+	struct span *s, *unused = NULL;
+
+	for (s = spans; s < spans + SPANS; s++) {
+		if (s->engine == r->engine && s->end == r->addr) {
+			s->end += PAGE_SIZE;
+			hmmdrm_engine_put(r->engine);
+			return;
+		}
+		if (!s->engine)
+			unused = s;
+	}
+	s = unused ? unused : spans;
+	zap_span(s);
+	*s = (struct span){ r->engine, r->addr, r->addr + PAGE_SIZE };
+}
+
+/*
+ * To zap many pages at once costs little more than one. The next load makes an entry anew, a
+ * read-only one; the next store asks first.
+ */
+void hmmdrm_frames_write_protect(struct page **dpage, unsigned int n)
+{
+	struct span spans[SPANS] = {};
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct hmmdrm_rmap *r, *next;
+
+		list_for_each_entry_safe (r, next, hmmdrm_frame_rmap(dpage[i]), link) {
+			add_to_spans(spans, r);
+			list_del(&r->link);
+			kfree(r);
+		}
+	}
+	for (unsigned int i = 0; i < SPANS; i++)
+		zap_span(&spans[i]);
 }

@@ -17,7 +17,18 @@
 
 struct hmmdrm_device;
 
-/* Bytes of frames that are being written to lower files; writeback.c. */
+/* Folios that follow each other, on their way to the lower file; writes.c. */
+struct hmmfs_write {
+	struct list_head link; /* hmmfs_writes.list */
+	u64 number;
+	struct address_space *mapping;
+	struct folio **folio;
+	pgoff_t first;
+	unsigned int n; /* 64 at most */
+	u64 left;       /* frames that came home: their writeback has ended, their pages are dirty */
+};
+
+/* All that are under way. */
 struct hmmfs_writes {
 	spinlock_t lock; /* leaf */
 	struct list_head list;
@@ -103,16 +114,23 @@ int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wb
  * again, and each who waits is told.
  */
 void hmmfs_not_durable(struct address_space *mapping, int err);
+int hmmfs_bounce_init(void);
+void hmmfs_bounce_exit(void);
+
+/* writes.c; @w with its mapping and folios. Locking: theirs, which may go after the begin. */
+void hmmfs_begin_write(struct hmmfs_write *w);
+/* An error is known to the mapping. From here on .left does not change. */
+void hmmfs_end_write(struct hmmfs_write *w);
 /*
  * A frame comes home, and its writeback, if any, ends for who looks at the folio. Who wants the
  * lower file to have the bytes waits for these writes, too. Locking: the folio's.
  */
 void hmmfs_leave_write(struct folio *frame);
+/* This, or what was in its place on a device? Locking: the folio's. */
+bool hmmfs_is_being_written(const struct folio *folio);
 /* For those that have begun; @mapping NULL: of all files. No lock that a page fault takes. */
 void hmmfs_wait_writes(const struct super_block *sb, const struct address_space *mapping,
 		       pgoff_t first, pgoff_t last);
-int hmmfs_bounce_init(void);
-void hmmfs_bounce_exit(void);
 
 /*
  * migrate.c. hmmfs_home() : @folio is a frame, locked and referenced by the caller, and stays so;

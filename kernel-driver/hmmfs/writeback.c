@@ -1,71 +1,184 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Dirty folios to the lower file. A frame is written while it stays on its device: no device
- * stores to it from here on without asking, its dirty state is taken, its bytes are copied to
- * a bounce page, and that is written. A store that comes meanwhile makes it dirty anew. It comes
- * home without waiting for that: to write takes the lower inode's lock, and who has it may fault
- * for the page. What is newer is written after what is older.
+ * Dirty folios to the lower file, those that follow each other in one go. A frame is written while
+ * it stays on its device: no device stores to it from here on without asking, its dirty state is
+ * taken, its bytes are copied to a bounce page, and that is written. A store that comes meanwhile
+ * makes it dirty anew. It comes home without waiting for that (writes.c); what is newer is written
+ * after what is older.
  */
+#include <linux/bvec.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
-#include <linux/highmem.h>
 #include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
 #include <linux/writeback.h>
 
 #include "../hmmdrm.h"
 #include "compat.h"
 #include "hmmfs.h"
 
-#define BOUNCE_PAGES 64 /* always there: memory may be short because of what we write */
+#define RUNS 8 /* always there: memory may be short because of what we write */
+#define RUN_PAGES 64
 
-static mempool_t *bounce;
+/* Folios that follow each other, locked and referenced until they are written. */
+struct run {
+	struct address_space *mapping;
+	unsigned int n, nr_bounce;
+	struct hmmfs_write write;
+	struct folio *folio[RUN_PAGES];
+	struct page *bounce[RUN_PAGES]; /* one at least */
+	struct bio_vec vec[RUN_PAGES];
+};
+
+static mempool_t *runs;
+
+static void free_run(void *element, void *unused)
+{
+	struct run *r = element;
+
+	__free_page(r->bounce[0]);
+	kfree(r);
+}
+
+static void *alloc_run(gfp_t gfp, void *unused)
+{
+	struct run *r = kmalloc(sizeof(*r), gfp);
+
+	if (!r)
+		return NULL;
+	r->bounce[0] = alloc_page(gfp);
+	r->nr_bounce = 1;
+	if (r->bounce[0])
+		return r;
+	kfree(r);
+	return NULL;
+}
 
 int hmmfs_bounce_init(void)
 {
-	bounce = mempool_create_page_pool(BOUNCE_PAGES, 0);
-	return bounce ? 0 : -ENOMEM;
+	runs = mempool_create(RUNS, alloc_run, free_run, NULL);
+	return runs ? 0 : -ENOMEM;
 }
 
 void hmmfs_bounce_exit(void)
 {
-	mempool_destroy(bounce);
+	mempool_destroy(runs);
 }
 
-/* What of the page lies within the file. */
-static size_t within(struct inode *inode, loff_t pos)
+/* No locks held: who has one now may need them. */
+static struct run *get_run(struct address_space *mapping)
 {
-	loff_t size = i_size_read(inode);
+	struct run *r = mempool_alloc(runs, GFP_NOIO);
 
-	return pos >= size ? 0 : min_t(loff_t, size - pos, PAGE_SIZE);
+	r->mapping = mapping;
+	r->n = 0;
+	return r;
 }
 
-static int write_lower(struct inode *inode, struct page *page, loff_t pos)
+static void put_run(struct run *r)
 {
+	while (r->nr_bounce > 1)
+		__free_page(r->bounce[--r->nr_bounce]);
+	mempool_free(r, runs);
+}
+
+/* What of it lies within the file. */
+static int write_lower(struct run *r)
+{
+	struct inode *inode = r->mapping->host;
 	struct file *lower = hmmfs_lower_file(inode);
+	loff_t pos = folio_pos(r->folio[0]), size = i_size_read(inode);
+	size_t left = pos >= size ? 0 : min_t(loff_t, size - pos, (loff_t)r->n << PAGE_SHIFT);
 	const struct cred *old;
-	size_t left = within(inode, pos);
-	char *from;
+	struct iov_iter iter;
 	int err = 0;
 
 	if (IS_ERR(lower))
 		return PTR_ERR(lower);
+	iov_iter_bvec(&iter, ITER_SOURCE, r->vec, r->n, left);
 	old = override_creds(hmmfs_sb(inode->i_sb)->cred);
-	from = kmap_local_page(page);
-	while (left) {
-		ssize_t n = kernel_write(lower, from, left, &pos);
+	while (!err && iov_iter_count(&iter)) {
+		ssize_t n = vfs_iter_write(lower, &iter, &pos, 0);
 
-		if (n <= 0) {
+		if (n <= 0)
 			err = n ? n : -EIO;
-			break;
-		}
-		from += n;
-		left -= n;
 	}
-	kunmap_local(from);
 	revert_creds(old);
+	return err;
+}
+
+/* Locking: the folios'. */
+static void protect(const struct run *r)
+{
+	struct page *frame[RUN_PAGES];
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < r->n; i++)
+		if (hmmfs_is_frame(r->folio[i]))
+			frame[n++] = &r->folio[i]->page;
+	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_PROTECT))
+		hmmdrm_frames_write_protect(frame, n);
+}
+
+/* Locking: the folio's, which is let go of. From here on it is under writeback, and clean. */
+static int take_bytes(struct run *r, unsigned int i)
+{
+	struct folio *folio = r->folio[i];
+	struct page *page = &folio->page;
+	int err = 0;
+
+	if (hmmfs_is_frame(folio)) {
+		page = r->bounce[i];
+		folio_cancel_dirty(folio);
+		folio_start_writeback(folio);
+		err = hmmdrm_copy_from_device(page, &folio->page);
+	} else {
+		folio_clear_dirty_for_io(folio);
+		folio_start_writeback(folio);
+	}
+	folio_unlock(folio);
+	bvec_set_page(&r->vec[i], page, PAGE_SIZE, 0);
+	return err;
+}
+
+/* What could not be written is dirty still, and the error is reported once to each who waits. */
+static void finish(struct run *r, int err)
+{
+	if (err)
+		mapping_set_error(r->mapping, err);
+	hmmfs_end_write(&r->write);
+	for (unsigned int i = 0; i < r->n; i++) {
+		if (!(r->write.left & BIT_ULL(i))) {
+			if (err)
+				filemap_dirty_folio(r->mapping, r->folio[i]);
+			folio_end_writeback(r->folio[i]);
+		}
+		folio_put(r->folio[i]);
+	}
+	r->n = 0;
+}
+
+static int flush(struct run *r)
+{
+	int err = 0;
+
+	if (!r->n)
+		return 0;
+	/* Before dirty state is taken: a store in between would be neither written nor dirty. */
+	protect(r);
+	r->write = (struct hmmfs_write){ .mapping = r->mapping, .folio = r->folio, .n = r->n };
+	hmmfs_begin_write(&r->write);
+	for (unsigned int i = 0; i < r->n; i++) {
+		int one = take_bytes(r, i);
+
+		err = err ? err : one;
+	}
+	err = err ? err : write_lower(r);
+	finish(r, err);
 	return err;
 }
 
@@ -94,149 +207,6 @@ void hmmfs_not_durable(struct address_space *mapping, int err)
 	mapping_set_error(mapping, err);
 }
 
-/* Still dirty, and the error is reported once to each who waits. */
-static void failed(struct address_space *mapping, struct folio *folio, int err)
-{
-	filemap_dirty_folio(mapping, folio);
-	mapping_set_error(mapping, err);
-}
-
-/* The bytes of a frame on their way to the lower file. */
-struct write {
-	struct list_head link; /* hmmfs_writes.list; locking: hmmfs_writes.lock */
-	u64 number;
-	struct address_space *mapping;
-	struct folio *folio;
-	pgoff_t index;
-	bool left; /* the frame came home: its writeback has ended, and its page is dirty */
-};
-
-static struct hmmfs_writes *writes_of(const struct address_space *mapping)
-{
-	return &hmmfs_sb(mapping->host->i_sb)->writes;
-}
-
-static void begin_write(struct write *w, struct address_space *mapping, struct folio *folio)
-{
-	struct hmmfs_writes *writes = writes_of(mapping);
-
-	w->mapping = mapping;
-	w->folio = folio;
-	w->index = folio->index;
-	w->left = false;
-	spin_lock(&writes->lock);
-	w->number = writes->next++;
-	list_add(&w->link, &writes->list);
-	spin_unlock(&writes->lock);
-}
-
-static void end_write(struct write *w, int err)
-{
-	struct hmmfs_writes *writes = writes_of(w->mapping);
-
-	if (err)
-		mapping_set_error(w->mapping, err);
-	spin_lock(&writes->lock);
-	list_del(&w->link);
-	spin_unlock(&writes->lock);
-	wake_up_all(&writes->done);
-	if (w->left)
-		return;
-	if (err)
-		filemap_dirty_folio(w->mapping, w->folio);
-	folio_end_writeback(w->folio);
-}
-
-void hmmfs_leave_write(struct folio *frame)
-{
-	struct hmmfs_writes *writes = writes_of(frame->mapping);
-	struct write *w;
-	bool left = false;
-
-	if (!folio_test_writeback(frame))
-		return;
-	spin_lock(&writes->lock);
-	list_for_each_entry (w, &writes->list, link)
-		if (w->folio == frame)
-			left = w->left = true;
-	spin_unlock(&writes->lock);
-	if (!left) {
-		/* All is written, and this is about to be said. */
-		folio_wait_writeback(frame);
-		return;
-	}
-	/* Should the write fail, nobody else would make it dirty; and who syncs is to see it. */
-	filemap_dirty_folio(frame->mapping, frame);
-	folio_end_writeback(frame);
-}
-
-static bool is_under_way(struct hmmfs_writes *writes, const struct address_space *mapping,
-			 pgoff_t first, pgoff_t last, u64 until)
-{
-	struct write *w;
-	bool found = false;
-
-	spin_lock(&writes->lock);
-	list_for_each_entry (w, &writes->list, link)
-		found |= w->number < until && (!mapping || w->mapping == mapping) &&
-			 w->index >= first && w->index <= last;
-	spin_unlock(&writes->lock);
-	return found;
-}
-
-void hmmfs_wait_writes(const struct super_block *sb, const struct address_space *mapping,
-		       pgoff_t first, pgoff_t last)
-{
-	struct hmmfs_writes *writes = &hmmfs_sb(sb)->writes;
-	u64 until;
-
-	spin_lock(&writes->lock);
-	until = writes->next;
-	spin_unlock(&writes->lock);
-	wait_event(writes->done, !is_under_way(writes, mapping, first, last, until));
-}
-
-/* Locking: the folio's, which is let go of. */
-static int write_frame(struct address_space *mapping, struct folio *folio)
-{
-	struct page *copy = mempool_alloc(bounce, GFP_NOIO);
-	loff_t pos = folio_pos(folio);
-	struct write w;
-	int err;
-
-	/* Before the dirty state is taken: a store in between would be neither written nor dirty. */
-	if (!(hmmdrm_skip_fence & HMMDRM_SKIP_PROTECT))
-		hmmdrm_frame_write_protect(&folio->page);
-	folio_cancel_dirty(folio);
-	folio_start_writeback(folio);
-	begin_write(&w, mapping, folio);
-	err = hmmdrm_copy_from_device(copy, &folio->page);
-	folio_unlock(folio);
-	if (!err)
-		err = write_lower(mapping->host, copy, pos);
-	mempool_free(copy, bounce);
-	end_write(&w, err);
-	return err;
-}
-
-static int write_page(struct address_space *mapping, struct folio *folio)
-{
-	loff_t pos = folio_pos(folio);
-	int err;
-
-	if (!folio_clear_dirty_for_io(folio)) {
-		folio_unlock(folio);
-		return 0;
-	}
-	folio_start_writeback(folio);
-	folio_unlock(folio);
-	err = write_lower(mapping->host, &folio->page, pos);
-	if (err)
-		failed(mapping, folio, err);
-	folio_end_writeback(folio);
-	return err;
-}
-
 /*
  * What is beyond the end is being cut off, or the lower file is getting a hole there. Should that
  * fail, it must be dirty still.
@@ -249,50 +219,79 @@ static bool wanted_below(struct inode *inode, struct folio *folio)
 							 folio->index >= READ_ONCE(hi->hole_end));
 }
 
-/*
- * Is it being written, or what was in its place on a device? Then one is as late as the other may
- * be. The lock of a folio is not kept meanwhile: who writes may need one that is held by who faults
- * for this very page.
- */
-static bool is_being_written(struct address_space *mapping, struct folio *folio)
+/* Is there room for one more folio, and a page to copy it to? */
+static bool has_room(struct run *r)
 {
-	return folio_test_writeback(folio) ||
-	       is_under_way(writes_of(mapping), mapping, folio->index, folio->index, U64_MAX);
+	if (r->n == RUN_PAGES)
+		return false;
+	if (r->n == r->nr_bounce) {
+		r->bounce[r->n] = alloc_page(GFP_NOWAIT | __GFP_NOWARN);
+		r->nr_bounce += !!r->bounce[r->n];
+	}
+	return r->n < r->nr_bounce;
 }
 
-static struct folio *lock_to_write(struct address_space *mapping, struct folio *folio, bool wait)
+/*
+ * The folio at @index, locked, or NULL; @folio, which is referenced, was there. No lock is waited
+ * for while those of a run are held: so that may have been flushed, *@err says with what result.
+ */
+static struct folio *lock_in_run(struct run *r, struct folio *folio, pgoff_t index, int *err)
+{
+	int one;
+
+	if (r->n && folio_trylock(folio)) {
+		if (folio->mapping == r->mapping && folio->index == index)
+			return folio;
+		folio_unlock(folio);
+	}
+	one = flush(r);
+	*err = *err ? *err : one;
+	return hmmfs_lock_at(r->mapping, index, folio);
+}
+
+/*
+ * A folio that is to be written, locked and referenced, or NULL. It may have come home while we
+ * waited for it; then what was in its place may be on its way yet, and goes first. That is waited
+ * for with no lock held: the lower file's may be held by who wants one of our pages.
+ */
+static struct folio *lock_dirty(struct run *r, struct folio *folio, bool wait, int *err)
 {
 	pgoff_t index = folio->index;
+	int one;
 
 	folio_get(folio);
 	for (;;) {
-		folio = hmmfs_lock_at(mapping, index, folio);
-		if (!folio || !wait || !is_being_written(mapping, folio))
-			return folio;
+		folio = lock_in_run(r, folio, index, err);
+		if (!folio)
+			return NULL;
+		if (!wait || !hmmfs_is_being_written(folio))
+			break;
 		folio_unlock(folio);
+		one = flush(r);
+		*err = *err ? *err : one;
 		folio_wait_writeback(folio);
-		hmmfs_wait_writes(mapping->host->i_sb, mapping, index, index);
+		hmmfs_wait_writes(r->mapping->host->i_sb, r->mapping, index, index);
 	}
+	if (folio_test_dirty(folio) && !hmmfs_is_being_written(folio) &&
+	    wanted_below(r->mapping->host, folio))
+		return folio;
+	folio_unlock(folio);
+	folio_put(folio);
+	return NULL;
 }
 
-/* One that has come home while we waited for it is dirty still. */
-static int write_one(struct address_space *mapping, struct folio *folio,
-		     struct writeback_control *wbc)
+/* Locks are taken in the order of the file. */
+static int add(struct run *r, struct folio *folio, struct writeback_control *wbc)
 {
 	int err = 0;
 
-	folio = lock_to_write(mapping, folio, wbc->sync_mode != WB_SYNC_NONE);
-	if (!folio)
-		return 0;
-	if (!folio_test_dirty(folio) || is_being_written(mapping, folio) ||
-	    !wanted_below(mapping->host, folio)) {
-		folio_unlock(folio);
-	} else {
+	if (r->n && (folio->index != r->folio[r->n - 1]->index + 1 || !has_room(r)))
+		err = flush(r);
+	folio = lock_dirty(r, folio, wbc->sync_mode != WB_SYNC_NONE, &err);
+	if (folio) {
 		wbc->nr_to_write--;
-		err = hmmfs_is_frame(folio) ? write_frame(mapping, folio) :
-					      write_page(mapping, folio);
+		r->folio[r->n++] = folio;
 	}
-	folio_put(folio);
 	return err;
 }
 
@@ -302,8 +301,9 @@ int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wb
 	pgoff_t end = wbc->range_cyclic ? -1 : wbc->range_end >> PAGE_SHIFT;
 	xa_mark_t tag = PAGECACHE_TAG_DIRTY;
 	unsigned int flags = current->flags & PF_LOCAL_THROTTLE, noio = memalloc_noio_save();
+	struct run *r = get_run(mapping);
 	struct folio_batch batch;
-	int err = 0;
+	int err = 0, one;
 
 	/* As a loop device: throttled by the lower filesystem's state, not by our own. */
 	current->flags |= PF_LOCAL_THROTTLE;
@@ -314,8 +314,7 @@ int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wb
 	folio_batch_init(&batch);
 	while (filemap_get_folios_tag(mapping, &index, end, tag, &batch)) {
 		for (unsigned int i = 0; i < folio_batch_count(&batch); i++) {
-			int one = write_one(mapping, batch.folios[i], wbc);
-
+			one = add(r, batch.folios[i], wbc);
 			err = err ? err : one;
 		}
 		folio_batch_release(&batch);
@@ -323,7 +322,9 @@ int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wb
 		if (wbc->sync_mode == WB_SYNC_NONE && (err || wbc->nr_to_write <= 0))
 			break;
 	}
+	one = flush(r);
+	put_run(r);
 	current->flags = (current->flags & ~PF_LOCAL_THROTTLE) | flags;
 	memalloc_noio_restore(noio);
-	return err;
+	return err ? err : one;
 }

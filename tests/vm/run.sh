@@ -5,13 +5,14 @@
 # absence of output. Whatever the kernel complains about is a failure.
 #
 #   tests/vm/run.sh [--kernel 6.12|7.2] [--debug] [--only NAME]... [--scale N] [--icount]
-#                   [--self-test | --shell | --prepare]
+#                   [--self-test | --kill | --shell | --prepare]
 #
 #   --debug       a kernel that looks for mistakes: KASAN, lockdep, kmemleak and others
 #   --only NAME   tests/vm/tests/NAME.sh (several: once each); default: all of them
 #   --scale N     counts and time limits times N
 #   --icount      time is the number of instructions: to compare costs
 #   --self-test   see this script find a failure, a hang, a warning, a crash and others
+#   --kill        kill the machine in the middle, and look at its disk
 #   --shell       a shell in the machine; Ctrl-A X ends it
 #   --prepare     only what a run needs: packages, kernel, programs
 #
@@ -24,7 +25,8 @@ began=$EPOCHREALTIME
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 
-version=6.12 variant=plain only=() scale=${HMM_TEST_SCALE:-1} self_test='' shell='' icount='' only_prepare=''
+version=6.12 variant=plain only=() scale=${HMM_TEST_SCALE:-1} self_test='' kill='' shell='' icount=''
+only_prepare=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) version=${2:?}; shift ;;
@@ -33,9 +35,10 @@ while [ $# -gt 0 ]; do
 	--scale) scale=${2:?}; shift ;;
 	--icount) icount=1 ;;
 	--self-test) self_test=1 ;;
+	--kill) kill=1 ;;
 	--shell) shell=1 ;;
 	--prepare) only_prepare=1 ;;
-	*) sed -n '3,21p' "$0" >&2; exit 2 ;;
+	*) sed -n '3,22p' "$0" >&2; exit 2 ;;
 	esac
 	shift
 done
@@ -165,6 +168,12 @@ if [ -n "$self_test" ]; then
 	# shellcheck source=tests/vm/selftest.sh
 	. "$here/selftest.sh"
 	self_test
+	exit
+fi
+if [ -n "$kill" ]; then
+	# shellcheck source=tests/vm/kill.sh
+	. "$here/kill.sh"
+	kill_test
 	exit
 fi
 run_tests "${only[@]}"

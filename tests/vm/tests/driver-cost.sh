@@ -3,8 +3,7 @@
 # Instructions for each page that goes to a device, comes home, and is written back: against the
 # kernel's own test driver, against what the core's part alone costs, and against pages that the
 # CPU made dirty. To be run by name: tests/vm/run.sh --icount --only driver-cost
-# The time that passes there while nobody has anything to do counts, too.
-# limit: 1800
+# limit: 300
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"
