@@ -30,9 +30,11 @@ struct hmm_proc {
 	_Atomic unsigned int generation; /* engines so far */
 	/*
 	 * Set and forgotten under fault_lock, and forgotten under all three: each is enough to use
-	 * them, io_lock and control_lock if the engine is up.
+	 * them, io_lock and control_lock if the engine is up. Who only waits for the pidfd, or
+	 * tells the pid, reads them without.
 	 */
-	int pid, pidfd, control_fd;
+	_Atomic int pid, pidfd;
+	int control_fd;
 	struct hmm_engine_shared *shared;
 	struct os_mutex io_lock;      /* taken by threads of the application, not by faults */
 	struct os_mutex control_lock; /* one request at a time on control_fd */

@@ -38,7 +38,8 @@ struct emu_refused {
 struct emu_device {
 	unsigned int index;
 	struct hmm_proc proc;
-	int memory_fd, uffd; /* locking: mirror; exclusively to close them */
+	int memory_fd; /* locking of the two: mirror; exclusively to close them */
+	_Atomic int uffd;
 	struct os_mutex agent_lock[2];
 	uint64_t capacity;                       /* pages */
 	_Atomic int64_t frames;                  /* pages of device memory in use or promised */
