@@ -48,7 +48,8 @@ void hmm_proc_release(struct hmm_proc *p)
 	os_munmap(p->shared, HMM_ENGINE_SHARED_BYTES);
 	p->shared = NULL;
 	p->pid = 0;
-	p->control_fd = p->pidfd = -1;
+	p->pidfd = -1;
+	p->control_fd = -1;
 	os_mutex_unlock(&p->fault_lock);
 	os_mutex_unlock(&p->control_lock);
 	os_mutex_unlock(&p->io_lock);

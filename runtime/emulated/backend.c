@@ -97,7 +97,8 @@ static int start_engines(const struct hmm_config *c)
 		memset(d, 0, sizeof(*d));
 		d->index = i;
 		d->capacity = c->device_bytes >> HMM_PAGE_SHIFT;
-		d->uffd = d->memory_fd = -1;
+		d->uffd = -1;
+		d->memory_fd = -1;
 		hmm_proc_init(&d->proc, i);
 		err = emu_engine_start(d);
 		if (!err)

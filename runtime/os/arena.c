@@ -161,6 +161,8 @@ void os_arena_forget(void)
 {
 	for (unsigned int i = 0; i < CLASSES; i++)
 		arena.freed[i] = 0;
-	arena.base = arena.end = arena.limit = arena.next = 0;
+	arena.base = 0;
+	arena.next = 0;
+	arena.end = arena.limit = 0;
 	arena.init_lock = (struct os_mutex){ 0 };
 }
