@@ -98,8 +98,10 @@ static int fsync(struct file *file, loff_t start, loff_t end, int datasync)
 	if (IS_ERR(lower))
 		return err ? err : PTR_ERR(lower);
 	err2 = vfs_fsync_range(lower, start, end, datasync);
-	if (err2) {
+	if (err2 && (lower->f_mode & FMODE_WRITE)) {
 		hmmfs_not_durable(file->f_mapping, err2);
+		/* Told at once, and not again. */
+		err = err ? err : err2;
 		err2 = file_check_and_advance_wb_err(file);
 	}
 	return err ? err : err2;

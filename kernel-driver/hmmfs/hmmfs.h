@@ -155,7 +155,7 @@ long hmmfs_count(struct address_space *mapping, pgoff_t index, unsigned long pag
 struct folio *hmmfs_lock_at(struct address_space *mapping, pgoff_t index, struct folio *folio);
 /* A frame of the page cache, locked and referenced, or NULL. */
 struct folio *hmmfs_get_device_folio(struct address_space *mapping, pgoff_t index);
-/* A device is about to map it: it does not go unrevoked. Locking: the folio's. */
+/* A device is about to map it, or it becomes dirty: PG_private. Locking: the folio's. */
 void hmmfs_device_maps(struct folio *folio);
 /* By the driver's LRU. -EBUSY: not now. */
 int hmmfs_evict_frame(struct page *dpage);

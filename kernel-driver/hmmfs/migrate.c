@@ -244,10 +244,10 @@ static int one_to_device(struct address_space *mapping, pgoff_t index, struct hm
 		if (there || err)
 			return there ? 1 : err;
 	}
+	wait_written(mapping, index);
 	err = hmmdrm_frames_reserve(hd, 1);
 	if (err)
 		return err;
-	wait_written(mapping, index);
 	/* Against truncate, which zeroes and drops under this lock. */
 	err = 0;
 	if (filemap_invalidate_trylock_shared(mapping)) {

@@ -196,6 +196,9 @@ void hmmfs_not_durable(struct address_space *mapping, int err)
 			folio = hmmfs_lock_at(mapping, folio->index, folio);
 			if (!folio)
 				continue;
+			/* Only with PG_private may be dirty what is not uptodate. */
+			if (hmmfs_is_frame(folio))
+				hmmfs_device_maps(folio);
 			if (folio_test_uptodate(folio) || hmmfs_is_frame(folio))
 				filemap_dirty_folio(mapping, folio);
 			folio_unlock(folio);

@@ -100,16 +100,22 @@ static void grows(void)
 static void unwritable(void)
 {
 	int other = open(name, O_RDWR);
+	uint64_t value = 'v';
+	struct engine e;
 
 	CU_ASSERT_FATAL(other >= 0);
 	CU_ASSERT_EQUAL(fsync(file), 0);
+	engine(&e);
 	base[0] = 'w';
+	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, base + 8 * PAGE, 1, &value), 0);
 	CU_ASSERT_EQUAL_FATAL(system(fail), 0);
 	CU_ASSERT(fdatasync(file) == -1 && errno == EIO);
 	CU_ASSERT_EQUAL(system(mend), 0);
 	CU_ASSERT(fdatasync(other) == -1 && errno == EIO);
 	CU_ASSERT_EQUAL(fdatasync(other), 0);
 	CU_ASSERT_EQUAL(fdatasync(file), 0);
+	CU_ASSERT_EQUAL(where(base + 8 * PAGE), 0);
+	engine_end(&e);
 	close(other);
 }
 

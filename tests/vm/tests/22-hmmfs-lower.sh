@@ -32,7 +32,7 @@ put() {
 umount /mnt/hmmfs
 umount /mnt/ext4
 mount -o commit=300 "$lower" /mnt/ext4
-[ "$(head -c 1 /mnt/ext4/file)" = w ] || { echo "what was durable is lost"; exit 1; }
+[ "$(head -c 1 /mnt/ext4/file)$(tail -c +32769 /mnt/ext4/file | head -c 1)" = wv ] || { echo "what was durable is lost"; exit 1; }
 
 echo "-- on the disk after syncfs()"
 mount -t hmmfs /mnt/ext4 /mnt/hmmfs
