@@ -100,7 +100,7 @@ watch() {
 		fi
 		sleep 0.2
 	done
-	wait "$pid" || true
+	wait "$pid" 2>/dev/null || true
 }
 
 # One boot for the tests @.
