@@ -25,7 +25,7 @@ struct hmmfs_write {
 	struct folio **folio;
 	pgoff_t first;
 	unsigned int n; /* 64 at most */
-	u64 left;       /* frames that came home: their writeback has ended, their pages are dirty */
+	u64 left; /* frames that came home: their writeback has ended, their pages are dirty */
 };
 
 /* All that are under way. */
