@@ -21,6 +21,15 @@ static int engine_pid(struct hmm *of, int device)
 	return hmm_device_info(of, device, &info) ? -1 : info.engine_pid;
 }
 
+/* One that is gone has no number, and 0 and -1 are more than one process to kill(). */
+static void kill_engine(struct hmm *of, int device)
+{
+	int pid = engine_pid(of, device);
+
+	if (pid > 0)
+		kill(pid, SIGKILL);
+}
+
 static bool becomes_lost(struct hmm *of, int device)
 {
 	struct hmm_device_info info = { 0 };
@@ -48,7 +57,7 @@ static int every_answer(void *unused)
 		return 1;
 	if (hmm_engine_connect(h, 0, &f.fd, &generation))
 		return 2;
-	kill(engine_pid(h, 0), SIGKILL);
+	kill_engine(h, 0);
 	if (!becomes_lost(h, 0))
 		return 3;
 	if (where(p) != HMM_SYSTEM || !all_bytes(p, MIB, 6))
@@ -148,10 +157,10 @@ static int killed_at_work(void *arg)
 	    pthread_create(&b, NULL, reads, &w))
 		return 1;
 	usleep((useconds_t)(20000 + round * 3137));
-	kill(engine_pid(h, round % 2), SIGKILL);
+	kill_engine(h, round % 2);
 	usleep(20000);
 	if (round % 3 == 0)
-		kill(engine_pid(h, !(round % 2)), SIGKILL);
+		kill_engine(h, !(round % 2));
 	usleep(20000);
 	atomic_store(&w.stop, 1);
 	pthread_join(a, NULL);
