@@ -269,6 +269,8 @@ void emu_remote_forget(struct emu_device *d)
 /* Locking: mirror, b->lock; a frame is reserved. */
 static int put_copy(struct hmm_block *b, struct emu_device *d, unsigned int i, const char *bytes)
 {
+	struct hmm_bits *copies = &b->dev[d->index].copies;
+	bool had = hmm_bits_test(copies, i);
 	size_t done;
 	int err;
 
@@ -277,15 +279,21 @@ static int put_copy(struct hmm_block *b, struct emu_device *d, unsigned int i, c
 	/* Another mapping by now, which migrates; or it was one, and the event is pending. */
 	if (b->owner[i] || hmm_bits_test(&b->registered, i))
 		return -EEXIST;
+	/*
+	 * Noted before the device can see it: who replaces the mapping, as soon as the device has
+	 * been answered, and then asks it again must find what is to be dropped.
+	 */
+	hmm_bits_set(copies, i);
+	atomic_store(&d->has_copies, true);
 	err = uffd_copy(d->uffd, hmm_block_addr(b, i), bytes, HMM_PAGE_BYTES, UFFDIO_COPY_MODE_WP,
 			&done);
 	if (!err) {
 		hmm_bits_set(&b->dev[d->index].frames, i);
-		hmm_bits_set(&b->dev[d->index].copies, i);
-		atomic_store(&d->has_copies, true);
 		hmm_lru_touch(&emu.table, b, d->index);
-	} else if (err == -EEXIST && !hmm_bits_test(&b->dev[d->index].copies, i)) {
-		emu_frames_free(b, d, i, i + 1); /* a frame kept for reuse */
+	} else if (!had) {
+		hmm_bits_clear(copies, i);
+		if (err == -EEXIST)
+			emu_frames_free(b, d, i, i + 1); /* a frame kept for reuse */
 	}
 	return err;
 }
