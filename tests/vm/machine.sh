@@ -44,6 +44,10 @@ command_line() {
 	fi
 }
 
+# Memory that the kernel is not told of: where, how much, and on which node. QEMU begins with such
+# memory above 4 GiB and above the rest of it.
+more_start=0x100000000 more_size=0x10000000 more_node=1
+
 # The arguments of QEMU but for the serial lines; kernel log first, then the tests' output.
 machine() {
 	local memory=2048
@@ -53,10 +57,13 @@ machine() {
 	else
 		qemu=(-accel "tcg,thread=multi")
 	fi
-	qemu+=(-cpu "max,la57=off" -smp "2,sockets=2,cores=1,threads=1" -m "$memory"
+	qemu+=(-cpu "max,la57=off" -smp "2,sockets=2,cores=1,threads=1"
+		-m "$memory,slots=1,maxmem=$((memory + (more_size >> 20)))M"
 		-object "memory-backend-ram,id=m0,size=$((memory / 2))M"
 		-object "memory-backend-ram,id=m1,size=$((memory / 2))M"
 		-numa "node,nodeid=0,cpus=0,memdev=m0" -numa "node,nodeid=1,cpus=1,memdev=m1"
+		-object "memory-backend-ram,id=more,size=$((more_size))"
+		-device "pc-dimm,memdev=more,addr=$more_start,node=$more_node"
 		-nodefaults -no-user-config -display none -no-reboot
 		-kernel "$kernel/bzImage" -initrd "$run/initramfs.gz" -append "$(command_line | xargs)"
 		-fsdev "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"
@@ -73,7 +80,7 @@ environment() {
 	printf 'export %s=%q\n' HMM_SRC "$PWD" HMM_BUILD "$build" HMM_MODULES /run/hmm/modules \
 		HMM_TEST_SCALE "$scale" HMM_VARIANT "$variant" HMM_TESTS "$*" \
 		HMM_TESTS_FOLDER "$tests" HMM_SHELL "$shell" HMM_LIMIT "$limit" \
-		HMM_ICOUNT "$icount" \
+		HMM_ICOUNT "$icount" HMM_MORE_MEMORY "$more_start $more_size $more_node" \
 		>"$run/shared/environment"
 }
 

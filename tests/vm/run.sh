@@ -81,6 +81,7 @@ prepare() {
 	mkdir -p "$build" "$run/shared/modules"
 	mkfifo "$run/monitor.in" "$run/monitor.out"
 	[ ! -e kernel-driver/Kbuild ] || build_module "$PWD/kernel-driver" HMMDRM_SELFTEST=1
+	build_module "$here/hotplug"
 	[ -z "$icount" ] || build_module "$here/floor"
 	cp "$kernel/build/lib/test_hmm.ko" "$run/shared/modules/"
 	pack_initramfs

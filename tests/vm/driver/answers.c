@@ -136,6 +136,7 @@ int main(int argc, char **argv)
 	add_pin_tests(s);
 	add_proc_tests(s);
 	add_memory_tests(s);
+	add_hotplug_tests(s);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();

@@ -42,10 +42,16 @@ unsigned int count_pagemap(const char *p, size_t pages, uint64_t bit);
 
 void skipped(const char *what, const char *why);
 
+/* Of files in /sys and /proc. */
+bool put(const char *name, const char *what);
+/* The number after @key in a file of lines; -1: not there. */
+long look_up(const char *name, const char *key);
+
 /* answers_*.c */
 void add_process_tests(CU_pSuite s);
 void add_pin_tests(CU_pSuite s);
 void add_proc_tests(CU_pSuite s);
 void add_memory_tests(CU_pSuite s);
+void add_hotplug_tests(CU_pSuite s);
 
 #endif /* HMM_TESTS_VM_ANSWERS_H */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* When memory is short, or comes and goes. */
+/* When memory is short. */
 #include "answers.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 #define LIMIT "12582912" /* less than the device's 16 MiB, and than what is used */
 #define USED (32 * MIB / PAGE)
 
-static bool put(const char *name, const char *what)
+bool put(const char *name, const char *what)
 {
 	int fd = open(name, O_WRONLY);
 	bool ok = fd >= 0 && write(fd, what, strlen(what)) == (ssize_t)strlen(what);
@@ -27,8 +27,7 @@ static bool put(const char *name, const char *what)
 	return ok;
 }
 
-/* The number after @key in a file of lines; -1: not there. */
-static long look_up(const char *name, const char *key)
+long look_up(const char *name, const char *key)
 {
 	FILE *f = fopen(name, "r");
 	char line[256];
@@ -172,35 +171,10 @@ static void group_limit(void)
 	CU_ASSERT_EQUAL(resident(0), 0);
 }
 
-/* A block of memory goes and comes while pages are on the device. */
-static void hotplug(void)
-{
-	char *p = take(PAGES), name[64];
-	int moved = 0;
-
-	if (access("/sys/devices/system/memory/probe", W_OK))
-		skipped("new memory", "this kernel's configuration has no way to add any");
-	for (int i = 63; i >= 0 && !moved; i--) {
-		snprintf(name, sizeof(name), "/sys/devices/system/memory/memory%d/state", i);
-		if (access(name, W_OK) || !put(name, "offline"))
-			continue;
-		CU_ASSERT(put(name, "online_movable") || put(name, "online"));
-		moved++;
-	}
-	if (!moved)
-		skipped("memory off and on", "no block can be emptied");
-	CU_ASSERT(all_at(p, PAGES, 0));
-	CU_ASSERT(intact(p, PAGES));
-	CU_ASSERT_EQUAL(migrate(p, PAGES * PAGE, 0), PAGES);
-	unmap(p, PAGES);
-	CU_ASSERT_EQUAL(resident(0), 0);
-}
-
 void add_memory_tests(CU_pSuite s)
 {
 	CU_add_test(s, "swap", swapping);
 	if (!hmmfs_folder)
 		CU_add_test(s, "shared memory, and swap", shared_swapping);
 	CU_add_test(s, "a memory cgroup's limit", group_limit);
-	CU_add_test(s, "memory goes and comes", hotplug);
 }
