@@ -215,6 +215,8 @@ extern const int hmmdrm_nr_ioctls;
 #define HMMDRM_SKIP_SEQUENCE 16u
 #define HMMDRM_SKIP_UNMAP 32u
 #define HMMDRM_SKIP_HOLE 64u
+#define HMMDRM_SKIP_MARK 128u
+#define HMMDRM_SLOW_LEAVE 256u /* skips nothing: time for what the mark keeps away */
 #ifdef HMMDRM_SELFTEST
 extern unsigned int hmmdrm_skip_fence;
 #else

@@ -3,6 +3,7 @@
  * Folios of the page cache to a device and home. migrate_vma_pages() refuses page-cache
  * folios; what it is made of is exported, and does for a filesystem's own mappings.
  */
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
@@ -14,7 +15,7 @@
 #include "compat.h"
 #include "hmmfs.h"
 
-#define TRIES 100
+#define SLOW_MS 50
 
 bool hmmfs_is_frame(const struct folio *folio)
 {
@@ -136,7 +137,8 @@ static int prepare(struct address_space *mapping, pgoff_t index, unsigned long *
 	    !hmmfs_is_frame(folio) && !folio_test_private(folio) && !folio_test_writeback(folio)) {
 		if (folio_mkclean(folio))
 			folio_mark_dirty(folio);
-		folio_attach_private(folio, HMMFS_LEAVING);
+		if (!(hmmdrm_skip_fence & HMMDRM_SKIP_MARK))
+			folio_attach_private(folio, HMMFS_LEAVING);
 		*number = folio_pfn(folio);
 		ready = 1;
 	}
@@ -184,7 +186,14 @@ static int replace(struct address_space *mapping, struct folio *folio, struct pa
 	return 0;
 }
 
-/* 1: on the device; 0: it stays; consumes the promise of a frame only when it leaves. */
+/*
+ * A number says nothing of what the page is by now: the mark on it does. Without it the page could
+ * be freed and used anew. Somebody else's would be locked, taken off the LRU and unmapped, and
+ * words of a slab be read as a mapping. And one that is in this slot again need not have been
+ * read: bytes of its last owner would be the file's.
+ *
+ * 1: on the device; 0: it stays; consumes the promise of a frame only when it leaves.
+ */
 static int leave(struct address_space *mapping, pgoff_t index, struct hmmdrm_device *hd,
 		 unsigned long pfn)
 {
@@ -193,6 +202,8 @@ static int leave(struct address_space *mapping, pgoff_t index, struct hmmdrm_dev
 	struct folio *folio;
 	int went = 0;
 
+	if (hmmdrm_skip_fence & HMMDRM_SLOW_LEAVE)
+		msleep(SLOW_MS);
 	migrate_device_range(&src, pfn, 1);
 	if (!(src & MIGRATE_PFN_MIGRATE)) {
 		stay(mapping, index);

@@ -5,21 +5,26 @@
  *   fence uptodate FILE SECONDS	a page is read while it goes to a device and comes home
  *   fence unmap FILE	a page that the CPU has mapped goes to a device
  *   fence hole FILE SECONDS	pages are written back while their file gets a hole
+ *   fence mark FILE LOWER	pages are dropped, and used anew, while they go to a device
  */
 #include "engine.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #define READERS 2
 #define HOLE_PAGES 64
+#define MARK_PAGES 32
+#define EXT4_SHUTDOWN _IOR('X', 125, uint32_t)
 #define WORD 0x0123456789abcdefull
 
 static int file;
@@ -106,6 +111,69 @@ static int hole(int seconds)
 	return wrong || !moves;
 }
 
+static void run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/*
+ * What was freed last is what the CPU allocates next: the page is dropped, is a pipe's (whose pages
+ * are of the same kind), and is the file's again.
+ */
+static void *reuse(void *at)
+{
+	static char other[PAGE];
+	uint64_t word;
+	int ends[2];
+
+	run_on(1);
+	memset(other, 0xee, PAGE);
+	if (pipe(ends))
+		return NULL;
+	usleep(10000);
+	posix_fadvise(file, *(off_t *)at, PAGE, POSIX_FADV_DONTNEED);
+	if (write(ends[1], other, PAGE) != (ssize_t)PAGE)
+		stop = 1;
+	close(ends[0]);
+	close(ends[1]);
+	if (pread(file, &word, sizeof(word), *(off_t *)at) < 0)
+		reads++;
+	return NULL;
+}
+
+/* What cannot be read is an error, or was read before: never what the memory held last. */
+static int mark(const char *lower)
+{
+	int below = open(lower, O_RDONLY);
+	uint32_t now = 2;
+	uint64_t word = WORD;
+	pthread_t t;
+
+	run_on(1);
+	for (off_t at = 0; at < MARK_PAGES * (off_t)PAGE; at += PAGE)
+		if (pwrite(file, &word, 8, at) != 8)
+			return 2;
+	run_on(0);
+	base = mmap(NULL, MARK_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (base == MAP_FAILED || fsync(file) || posix_fadvise(file, 0, 0, POSIX_FADV_RANDOM) ||
+	    ioctl(below, EXT4_SHUTDOWN, &now))
+		return 2;
+	/* The first is mapped. */
+	for (off_t at = PAGE; at < MARK_PAGES * (off_t)PAGE; at += PAGE) {
+		pthread_create(&t, NULL, reuse, &at);
+		moves += migrate(base + at, PAGE, 0) == 1;
+		pthread_join(t, NULL);
+		wrong += pread(file, &word, 8, at) == 8 && word != WORD;
+	}
+	printf("%lu migrations, %lu unreadable, %lu wrong, last %#lx\n", (unsigned long)moves,
+	       (unsigned long)reads, (unsigned long)wrong, (unsigned long)word);
+	return stop || !moves ? 2 : wrong != 0;
+}
+
 int main(int argc, char **argv)
 {
 	const uint64_t word = WORD;
@@ -120,5 +188,7 @@ int main(int argc, char **argv)
 		return 2;
 	if (strcmp(argv[1], "hole") == 0)
 		return hole(argc > 3 ? atoi(argv[3]) : 2);
+	if (strcmp(argv[1], "mark") == 0)
+		return argc > 3 ? mark(argv[3]) : 2;
 	return strcmp(argv[1], "unmap") == 0 ? unmap() : uptodate(argc > 3 ? atoi(argv[3]) : 2);
 }
