@@ -51,7 +51,7 @@ static vm_fault_t insert(struct vm_fault *vmf, const struct hmmdrm_look *l)
 
 	if (l->write)
 		hmmdrm_engine_zap(l->engine, l->addr, l->addr + PAGE_SIZE);
-	if (l->alone)
+	if (l->alone && !(hmmdrm_skip_fence & HMMDRM_SKIP_OTHERS))
 		zap_others(l);
 	if (l->here && l->writable)
 		folio_mark_dirty(pfn_folio(l->pfn));

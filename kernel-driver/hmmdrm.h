@@ -217,6 +217,7 @@ extern const int hmmdrm_nr_ioctls;
 #define HMMDRM_SKIP_HOLE 64u
 #define HMMDRM_SKIP_MARK 128u
 #define HMMDRM_SLOW_LEAVE 256u /* skips nothing: time for what the mark keeps away */
+#define HMMDRM_SKIP_OTHERS 512u
 #ifdef HMMDRM_SELFTEST
 extern unsigned int hmmdrm_skip_fence;
 #else

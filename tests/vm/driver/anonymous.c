@@ -2,7 +2,7 @@
 /*
  * Anonymous pages on a device of the driver: life, death, and what a process does meanwhile.
  *
- *   anonymous [huge]	huge pages only
+ *   anonymous [huge | turns]	huge pages only, or how two engines take turns with a pinned page
  */
 #include "anonymous.h"
 
@@ -219,6 +219,42 @@ static void pinned(void)
 	munmap(p, PAGE);
 }
 
+static uint64_t faults_of(unsigned int device)
+{
+	struct drm_hmm_stats s = { .device = device };
+
+	return ioctl(node, DRM_IOCTL_HMM_STATS, &s) ? 0 : s.device_faults;
+}
+
+/* Of two engines that store to a pinned page, one has an entry at a time: each turn is a fault. */
+static void in_turns(void)
+{
+	char *p = map_anonymous(PAGE), c;
+	struct iovec part = { .iov_base = p, .iov_len = PAGE };
+	struct engine e[2];
+	int ends[2];
+
+	for (unsigned int i = 0; i < 2; i++)
+		CU_ASSERT_EQUAL_FATAL(engine_start(&e[i], i, p, PAGE), 0);
+	CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+	p[0] = 7;
+	CU_ASSERT_EQUAL(vmsplice(ends[1], &part, 1, 0), PAGE);
+	for (unsigned int i = 0; i < 8; i++) {
+		uint64_t before = faults_of(i % 2), value = i;
+
+		CU_ASSERT_EQUAL(engine_do(&e[i % 2], ENGINE_STORE, p, 1, &value), 0);
+		CU_ASSERT(faults_of(i % 2) > before);
+		CU_ASSERT_EQUAL(page_flags(p), DRM_HMM_PAGE_REMOTE);
+	}
+	CU_ASSERT(read(ends[0], &c, 1) == 1 && c == 7);
+	for (unsigned int i = 0; i < 2; i++) {
+		engine_end(&e[i]);
+		close(ends[i]);
+	}
+	CU_ASSERT_EQUAL(p[0], 7);
+	munmap(p, PAGE);
+}
+
 /* fork() gives a page back to the CPU that a device had for itself: a copy for each who stores. */
 static void pinned_and_forked(void)
 {
@@ -309,6 +345,7 @@ static void add_tests(void)
 	CU_add_test(s, "three times the device's memory", eviction);
 	CU_add_test(s, "shared memory is mapped remotely", remote);
 	CU_add_test(s, "a pinned page", pinned);
+	CU_add_test(s, "a pinned page, and two engines", in_turns);
 	CU_add_test(s, "a pinned page, and fork", pinned_and_forked);
 	CU_add_test(s, "accesses that cannot be", invalid_accesses);
 	CU_add_test(s, "wrong arguments", wrong_arguments);
@@ -320,9 +357,12 @@ int main(int argc, char **argv)
 
 	if (client_open() || CU_initialize_registry())
 		return 1;
-	if (argc < 2 || strcmp(argv[1], "huge") != 0)
+	if (argc < 2)
 		add_tests();
-	add_huge_tests(CU_add_suite("huge pages", NULL, NULL));
+	if (argc < 2 || strcmp(argv[1], "huge") == 0)
+		add_huge_tests(CU_add_suite("huge pages", NULL, NULL));
+	else
+		CU_add_test(CU_add_suite("pinned", NULL, NULL), argv[1], in_turns);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();
