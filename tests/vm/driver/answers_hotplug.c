@@ -103,8 +103,7 @@ static void check_taken(const struct range *more)
 	int devices = 0;
 
 	while (f && fgets(line, sizeof(line), f)) {
-		if (!strstr(line, ": hmm_drm") ||
-		    sscanf(line, "%lx-%lx", &r.start, &end) != 2)
+		if (!strstr(line, ": hmm_drm") || sscanf(line, "%lx-%lx", &r.start, &end) != 2)
 			continue;
 		r.size = end + 1 - r.start;
 		CU_ASSERT(end < more->start || r.start >= more->start + more->size);
