@@ -107,7 +107,7 @@ static void check_taken(const struct range *more)
 			continue;
 		r.size = end + 1 - r.start;
 		CU_ASSERT(end < more->start || r.start >= more->start + more->size);
-		CU_ASSERT_EQUAL(plug(&r), -EEXIST);
+		CU_ASSERT_EQUAL(plug(&r), -EADDRINUSE);
 		devices++;
 	}
 	if (f)

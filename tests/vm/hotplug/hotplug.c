@@ -17,7 +17,10 @@ MODULE_PARM_DESC(node, "NUMA node that it belongs to");
 
 static int __init hotplug_init(void)
 {
-	return add_memory(node, start, size, MHP_NONE);
+	int err = add_memory(node, start, size, MHP_NONE);
+
+	/* The loader of newer kernels keeps -EEXIST for a module that is there. */
+	return err == -EEXIST ? -EADDRINUSE : err;
 }
 
 static void __exit hotplug_exit(void)
