@@ -86,7 +86,7 @@ static vm_fault_t resolve(struct vm_fault *vmf, struct hmmdrm_look *l)
 
 		if (err == -EAGAIN) {
 			/* No lock is held but the engine's own. */
-			if (l->tries > BUSY_NOW)
+			if (l->tries + l->refused > BUSY_NOW)
 				usleep_range(BUSY_US, 2 * BUSY_US);
 			cond_resched();
 			continue;

@@ -122,7 +122,7 @@ static int why_not(struct hmmdrm_look *l)
 	int err = fixup_user_fault(l->engine->client->mm, l->addr, l->write ? FAULT_FLAG_WRITE : 0,
 				   NULL);
 
-	if (!err && l->tries++ < BUSY_TRIES)
+	if (!err && l->refused++ < BUSY_TRIES)
 		return -EAGAIN;
 	return err == -ENOMEM ? err : -EFAULT;
 }
@@ -170,10 +170,13 @@ static int take_exclusive(struct hmmdrm_look *l)
  */
 static int take(struct hmmdrm_look *l, struct page *page)
 {
+	bool part = folio_test_large(page_folio(page));
 	int err = hmmdrm_can_take(page) ? take_exclusive(l) : -EAGAIN;
 
-	if (err != -EAGAIN || (!folio_test_large(page_folio(page)) && l->tries++ < BUSY_TRIES))
+	if (err != -EAGAIN)
 		return err;
+	if (!part && (l->tries++ < BUSY_TRIES || hmmdrm_counts_writers()))
+		return err; /* others hold it; in the end they let go */
 	if (hmmdrm_counts_writers()) {
 		pr_warn_once("hmmdrm: a part of a huge page cannot be stored to\n");
 		return l->tries++ < BUSY_TRIES ? -EAGAIN : -EFAULT;

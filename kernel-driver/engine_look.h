@@ -10,7 +10,8 @@ struct hmmdrm_look {
 	unsigned long addr, seq, since, pfn;
 	struct page *exclusive; /* locked and referenced, until its entry is made */
 	struct folio *file;     /* a file's frame: likewise */
-	unsigned int tries;
+	unsigned int tries;     /* of a page that others hold */
+	unsigned int refused;   /* that hmm_range_fault() refused, and the CPU can touch */
 	bool write, writable, tried, movable;
 	bool alone; /* the page has no writable entry but the one to be made */
 	bool here;  /* it is one of the system */
