@@ -242,7 +242,7 @@ static bool reset(struct hmm *of, int device)
 {
 	int pid = engine_pid(of, device);
 
-	return pid > 0 && !kill(pid, SIGSEGV) && is_gone(pid, 5000);
+	return pid > 0 && !kill(pid, SIGSEGV) && is_gone(pid, 30000);
 }
 
 /* Whoever needs the device next has another engine started, not only a launch. */
@@ -256,8 +256,10 @@ static int after_reset(void *unused)
 		return 1;
 	if (!reset(h, 0) || hmm_migrate(h, p, MIB, 0, 0) != PAGES(MIB))
 		return 2;
-	if (where(p) != 0 || !reset(h, 0))
+	if (where(p) != 0)
 		return 3;
+	if (!reset(h, 0))
+		return 8;
 	if (hmm_device_read(h, 0, p + PAGE, &c, 1) != 1 || c != 6)
 		return 4;
 	if (!reset(h, 0) || hmm_device_write(h, 0, p + PAGE, "W", 1) != 1 || p[PAGE] != 'W')
