@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <xf86drm.h>
@@ -21,6 +22,20 @@ static bool is_ours(int fd)
 	return ours;
 }
 
+/* To open a node takes every lock of the address space, which the kernel gives up for a signal. */
+static int open_unless_killed(const char *path)
+{
+	sigset_t all, old;
+	int fd;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	fd = fd < 0 ? -errno : fd;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return fd;
+}
+
 int hdrm_node_open(void)
 {
 	int err = -ENODEV;
@@ -30,13 +45,13 @@ int hdrm_node_open(void)
 		int fd;
 
 		snprintf(path, sizeof(path), "/dev/dri/renderD%d", FIRST_MINOR + i);
-		fd = open(path, O_RDWR | O_CLOEXEC);
+		fd = open_unless_killed(path);
 		if (fd >= 0 && is_ours(fd))
 			return fd;
 		if (fd >= 0)
 			os_close(fd);
-		else if (errno != ENOENT)
-			err = -errno; /* it may be the one */
+		else if (fd != -ENOENT)
+			err = fd; /* it may be the one */
 	}
 	return err;
 }
