@@ -71,8 +71,8 @@ if [ -n "$vm" ]; then
 	echo "== on kernels of our own, in virtual machines"
 	debug=(--debug)
 	if [ -z "$full" ]; then
-		# What looks at the driver most closely; OpenCL and much of the rest take too long there.
-		for name in 00-boot 10-driver 12-driver-conformance 14-driver-model 20-hmmfs \
+		# What looks at the driver most closely; the library's suites and OpenCL take too long there.
+		for name in 00-boot 10-driver 14-driver-model 20-hmmfs \
 			22-hmmfs-lower 30-driver-answers 31-driver-fuzz 32-driver-faults; do
 			debug+=(--only "$name")
 		done
