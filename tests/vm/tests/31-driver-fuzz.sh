@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # What the driver is asked that nobody should ask, a million times.
-# limit: 150
+# limit: 400
 set -euo pipefail
 # shellcheck source=tests/vm/load.sh
 . "$HMM_SRC/tests/vm/load.sh"
