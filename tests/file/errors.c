@@ -3,6 +3,8 @@
  * errors [FOLDER]: a file that cannot be read or made durable. A seccomp(2) filter lets a thread
  * of ours answer for the kernel. Status 77 where that is not to be had.
  */
+#include "check.h"
+
 #include <hmm/hmm.h>
 
 #include <errno.h>
@@ -26,13 +28,6 @@
 
 #define PAGE 4096ul
 #define PAGES 64ul
-#define CHECK(x)                                                                \
-	do {                                                                    \
-		if (!(x)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			exit(1);                                                \
-		}                                                               \
-	} while (0)
 
 static _Atomic int listener = -1;
 static _Atomic int failing; /* system call that fails with EIO, on descriptors of @path */

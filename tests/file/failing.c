@@ -7,6 +7,8 @@
  * when it returns 0 all of FILE's 64 pages hold what the CPU and the device have stored meanwhile:
  * who runs this looks at the disk. failing.sh breaks disks and filesystems.
  */
+#include "check.h"
+
 #include <hmm/hmm.h>
 
 #include <errno.h>
@@ -20,13 +22,6 @@
 
 #define PAGE 4096ul
 #define PAGES 64ul
-#define CHECK(x)                                                                \
-	do {                                                                    \
-		if (!(x)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			exit(1);                                                \
-		}                                                               \
-	} while (0)
 
 static struct hmm *h;
 static char *map;

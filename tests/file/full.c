@@ -4,6 +4,8 @@
  * where they are, and when there is room a sync that returns 0 has written all of them.
  * Status 77 where no tmpfs can be mounted.
  */
+#include "check.h"
+
 #include <hmm/hmm.h>
 
 #include <errno.h>
@@ -20,13 +22,6 @@
 
 #define PAGE 4096ul
 #define PAGES 256ul
-#define CHECK(x)                                                                \
-	do {                                                                    \
-		if (!(x)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			exit(1);                                                \
-		}                                                               \
-	} while (0)
 
 static char folder[300], path[400], other[400];
 
