@@ -44,8 +44,9 @@ struct emu_device {
 	uint64_t capacity;                       /* pages */
 	_Atomic int64_t frames;                  /* pages of device memory in use or promised */
 	struct emu_refused refused[EMU_REFUSED]; /* locking: proc.fault_lock */
-	_Atomic bool has_copies;    /* of read-only memory, made since the last launch */
-	struct emu_remote *remotes; /* locking: remote_lock */
+	_Atomic bool has_copies;            /* of read-only memory, made since the last launch */
+	_Atomic unsigned int copies_voided; /* how often copies of constants became void */
+	struct emu_remote *remotes;         /* locking: remote_lock */
 	_Atomic uint64_t stat[8];
 };
 

@@ -204,6 +204,8 @@ static void drop_copies(struct emu_device *d)
 {
 	struct hmm_block *b;
 
+	/* First, for who has read what lay there and has no copy of it yet: see put_copy(). */
+	atomic_fetch_add(&d->copies_voided, 1);
 	if (!atomic_exchange(&d->has_copies, false))
 		return;
 	for (uintptr_t at = 0; (b = hmm_block_next(&emu.table, at, 1ul << HMM_VA_BITS));
@@ -267,7 +269,8 @@ void emu_remote_forget(struct emu_device *d)
 }
 
 /* Locking: mirror, b->lock; a frame is reserved. */
-static int put_copy(struct hmm_block *b, struct emu_device *d, unsigned int i, const char *bytes)
+static int put_copy(struct hmm_block *b, struct emu_device *d, unsigned int i, const char *bytes,
+		    unsigned int voided)
 {
 	struct hmm_bits *copies = &b->dev[d->index].copies;
 	bool had = hmm_bits_test(copies, i);
@@ -285,6 +288,12 @@ static int put_copy(struct hmm_block *b, struct emu_device *d, unsigned int i, c
 	 */
 	hmm_bits_set(copies, i);
 	atomic_store(&d->has_copies, true);
+	/* Read for an old message, and what lay there may be another mapping by now. */
+	if (voided != atomic_load(&d->copies_voided)) {
+		if (!had)
+			hmm_bits_clear(copies, i);
+		return -EEXIST;
+	}
 	err = uffd_copy(d->uffd, hmm_block_addr(b, i), bytes, HMM_PAGE_BYTES, UFFDIO_COPY_MODE_WP,
 			&done);
 	if (!err) {
@@ -298,7 +307,7 @@ static int put_copy(struct hmm_block *b, struct emu_device *d, unsigned int i, c
 	return err;
 }
 
-static int copy_page(struct emu_device *d, uintptr_t addr, const char *bytes)
+static int copy_page(struct emu_device *d, uintptr_t addr, const char *bytes, unsigned int voided)
 {
 	struct hmm_block *b = hmm_block_get(&emu.table, addr);
 	int err;
@@ -309,7 +318,7 @@ static int copy_page(struct emu_device *d, uintptr_t addr, const char *bytes)
 	err = emu_reserve(d, 1);
 	if (!err) {
 		os_mutex_lock(&b->lock);
-		err = put_copy(b, d, hmm_block_index(addr), bytes);
+		err = put_copy(b, d, hmm_block_index(addr), bytes, voided);
 		os_mutex_unlock(&b->lock);
 		if (err)
 			emu_unreserve(d, 1);
@@ -324,11 +333,12 @@ static int copy_page(struct emu_device *d, uintptr_t addr, const char *bytes)
  */
 int emu_copy_read_only(struct emu_device *d, uintptr_t addr)
 {
+	unsigned int voided = atomic_load(&d->copies_voided); /* before it is read */
 	char *bytes = os_alloc(HMM_PAGE_BYTES);
 	int err = bytes ? os_peek(bytes, addr, HMM_PAGE_BYTES) : -ENOMEM;
 
 	if (!err)
-		err = copy_page(d, addr, bytes);
+		err = copy_page(d, addr, bytes, voided);
 	os_free(bytes, HMM_PAGE_BYTES);
 	if (err != EMU_NO_ROOM && err != EMU_DRAIN && err != -EEXIST)
 		return err;
