@@ -36,7 +36,7 @@ start_subject() {
 	"$subject" hold <"$scratch/in" >"$scratch/ready" &
 	pid=$!
 	exec 9>"$scratch/in"
-	for _ in {1..200}; do
+	for _ in {1..1200}; do
 		read -r _ address <"$scratch/ready" && return
 		kill -0 "$pid" 2>/dev/null || break
 		sleep 0.05

@@ -47,9 +47,14 @@ fi
 expect 0 stat "$pid" 0.05 1
 
 # It ends while it is watched.
+: >"$scratch/out"
 "$hmmctl" stat "$pid" 0.05 >"$scratch/out" 2>/dev/null 9>&- &
 watcher=$!
-sleep 0.3
+# It has seen the process once it printed: how long its start takes is the machine's affair.
+for _ in $(seq 300); do
+	[ -s "$scratch/out" ] && break
+	sleep 0.1
+done
 end_subject
 wait $watcher || complain "stat of a process that ends: status $?"
 expect 1 stat "$pid"

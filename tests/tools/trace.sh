@@ -55,7 +55,8 @@ shows err ' 0 dropped'
 expect 5 trace -o "$json" -- sh -c 'exit 5'
 python3 -m json.tool "$json" >/dev/null || complain "no events: no JSON"
 # shellcheck disable=SC2016 # for the other shell
-expect 137 trace -o "$json" -- sh -c "$subject hold </dev/zero & sleep 1; kill -KILL \$! \$\$"
+expect 137 trace -o "$json" -- sh -c "$subject hold </dev/zero >'$scratch/ready' &
+	until [ -s '$scratch/ready' ]; do sleep 0.1; done; kill -KILL \$! \$\$"
 python3 -m json.tool "$json" >/dev/null || complain "killed: no JSON"
 [ "$(count hmm_migrate)" -eq 1 ] || complain "killed: what was written is not there"
 
