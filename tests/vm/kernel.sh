@@ -81,7 +81,9 @@ hash=$({ basename "$source"; gcc -dumpfullversion; cat "${fragments[@]}"; } | sh
 kernel=$cache/kernel-$version-$variant-$hash
 exec 9>"$cache/lock-$version-$variant-$hash"
 flock 9
-if [ ! -e "$kernel/bzImage" ]; then
+# Modules are built with the source, which somebody may have tidied away.
+if [ ! -e "$kernel/bzImage" ] || [ ! -e "$kernel/source/Makefile" ] ||
+	[ ! -e "$kernel/build/Makefile" ]; then
 	say "building Linux $version ($variant); a few minutes, once"
 	start=$SECONDS
 	rm -rf "$kernel" && mkdir -p "$kernel/build"
