@@ -1,94 +1,29 @@
 // SPDX-License-Identifier: MIT
-/*
- * OpenCL on the platform HMM against PoCL's own, both through the loader in one program;
- * and what a device pays to touch what the system has.
- */
-#define CL_TARGET_OPENCL_VERSION 200
+/* OpenCL on the platform HMM against PoCL's own, both through the loader in one program. */
 #include "bench.h"
-#include "pagers.h"
+#include "bench_cl.h"
 
-#include <CL/cl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define ELEMENTS (8ul << 20)
 #define BYTES (ELEMENTS * sizeof(float))
-#define FAULTS 256
 
 static const char source[] =
 	"kernel void nothing(void) {}\n"
 	"kernel void add(global const float *a, global const float *b, global float *c)\n"
-	"{ size_t i = get_global_id(0); c[i] = a[i] + b[i]; }\n"
-	"kernel void touch(global const ulong *at, ulong n)\n"
-	"{ for (ulong i = 0; i < n; i++) *(volatile global uchar *)at[i]; }\n";
+	"{ size_t i = get_global_id(0); c[i] = a[i] + b[i]; }\n";
 
 struct platform {
-	cl_context context;
-	cl_device_id device;
-	cl_command_queue queue;
-	cl_kernel nothing, add, touch;
+	struct bench_cl cl;
+	cl_kernel nothing, add;
 };
-
-static void check(cl_int err, const char *what)
-{
-	if (!err)
-		return;
-	fprintf(stderr, "%s: OpenCL error %d\n", what, err);
-	exit(1);
-}
-
-static cl_platform_id find(const char *wanted)
-{
-	cl_platform_id p[16];
-	char name[128];
-	cl_uint n = 0;
-
-	check(clGetPlatformIDs(16, p, &n), "clGetPlatformIDs");
-	for (cl_uint i = 0; i < n && i < 16; i++)
-		if (!clGetPlatformInfo(p[i], CL_PLATFORM_NAME, sizeof(name), name, NULL) &&
-		    strstr(name, wanted))
-			return p[i];
-	fprintf(stderr, "no OpenCL platform %s; start me by tests/bench/run.sh\n", wanted);
-	exit(1);
-}
-
-static cl_kernel kernel(cl_program program, const char *name)
-{
-	cl_int err;
-	cl_kernel k = clCreateKernel(program, name, &err);
-
-	check(err, name);
-	return k;
-}
 
 static void open_platform(struct platform *p, const char *name)
 {
-	const char *text = source;
-	cl_program program;
-	cl_int err;
-
-	check(clGetDeviceIDs(find(name), CL_DEVICE_TYPE_ALL, 1, &p->device, NULL), name);
-	p->context = clCreateContext(NULL, 1, &p->device, NULL, NULL, &err);
-	check(err, "clCreateContext");
-	p->queue = clCreateCommandQueueWithProperties(p->context, p->device, NULL, &err);
-	check(err, "clCreateCommandQueue");
-	program = clCreateProgramWithSource(p->context, 1, &text, NULL, &err);
-	check(err, "clCreateProgramWithSource");
-	check(clBuildProgram(program, 1, &p->device, "", NULL, NULL), "clBuildProgram");
-	p->nothing = kernel(program, "nothing");
-	p->add = kernel(program, "add");
-	p->touch = kernel(program, "touch");
-}
-
-static void run(struct platform *p, cl_kernel k, size_t items)
-{
-	size_t local = items < 64 ? 1 : 64;
-
-	check(clEnqueueNDRangeKernel(p->queue, k, 1, NULL, &items, &local, 0, NULL, NULL),
-	      "clEnqueueNDRangeKernel");
-	check(clFinish(p->queue), "clFinish");
+	bench_cl_open(&p->cl, name, source);
+	p->nothing = bench_cl_kernel(&p->cl, "nothing");
+	p->add = bench_cl_kernel(&p->cl, "add");
 }
 
 #define LAUNCHES 400
@@ -100,7 +35,7 @@ static double launch_time(struct platform *p)
 	for (int i = 0; i < LAUNCHES; i++) {
 		double t = bench_now();
 
-		run(p, p->nothing, 1);
+		bench_cl_run(&p->cl, p->nothing, 1);
 		took[i] = bench_now() - t;
 	}
 	return bench_quantile(took, LAUNCHES, 0.5);
@@ -113,10 +48,10 @@ static double batch_time(struct platform *p)
 	double t = bench_now();
 
 	for (int i = 0; i < LAUNCHES; i++)
-		check(clEnqueueNDRangeKernel(p->queue, p->nothing, 1, NULL, &one, &one, 0, NULL,
+		bench_cl_check(clEnqueueNDRangeKernel(p->cl.queue, p->nothing, 1, NULL, &one, &one, 0, NULL,
 					     NULL),
 		      "clEnqueueNDRangeKernel");
-	check(clFinish(p->queue), "clFinish");
+	bench_cl_check(clFinish(p->cl.queue), "clFinish");
 	return (bench_now() - t) / LAUNCHES;
 }
 
@@ -140,14 +75,14 @@ static void launches(struct platform *hmm, struct platform *pocl, int rounds)
 static void set_pointers(struct platform *p, float *const v[3])
 {
 	for (cl_uint i = 0; i < 3; i++)
-		check(clSetKernelArgSVMPointer(p->add, i, v[i]), "clSetKernelArgSVMPointer");
+		bench_cl_pointer(p->add, i, v[i]);
 }
 
 static double timed_add(struct platform *p)
 {
 	double t = bench_now();
 
-	run(p, p->add, ELEMENTS);
+	bench_cl_run(&p->cl, p->add, ELEMENTS);
 	return bench_now() - t;
 }
 
@@ -194,7 +129,7 @@ static double once_shared(struct platform *p)
 	fresh(v);
 	t = bench_now();
 	set_pointers(p, v);
-	run(p, p->add, ELEMENTS);
+	bench_cl_run(&p->cl, p->add, ELEMENTS);
 	look_at(v[2]);
 	t = bench_now() - t;
 	for (int i = 0; i < 3; i++)
@@ -212,15 +147,15 @@ static double once_copied(struct platform *p)
 	fresh(v);
 	t = bench_now();
 	for (cl_uint i = 0; i < 3; i++) {
-		m[i] = clCreateBuffer(p->context, CL_MEM_READ_WRITE, BYTES, NULL, &err);
-		check(err, "clCreateBuffer");
-		check(clSetKernelArg(p->add, i, sizeof(m[i]), &m[i]), "clSetKernelArg");
+		m[i] = clCreateBuffer(p->cl.context, CL_MEM_READ_WRITE, BYTES, NULL, &err);
+		bench_cl_check(err, "clCreateBuffer");
+		bench_cl_check(clSetKernelArg(p->add, i, sizeof(m[i]), &m[i]), "clSetKernelArg");
 	}
 	for (int i = 0; i < 2; i++)
-		check(clEnqueueWriteBuffer(p->queue, m[i], CL_FALSE, 0, BYTES, v[i], 0, NULL, NULL),
+		bench_cl_check(clEnqueueWriteBuffer(p->cl.queue, m[i], CL_FALSE, 0, BYTES, v[i], 0, NULL, NULL),
 		      "clEnqueueWriteBuffer");
-	run(p, p->add, ELEMENTS);
-	check(clEnqueueReadBuffer(p->queue, m[2], CL_TRUE, 0, BYTES, v[2], 0, NULL, NULL),
+	bench_cl_run(&p->cl, p->add, ELEMENTS);
+	bench_cl_check(clEnqueueReadBuffer(p->cl.queue, m[2], CL_TRUE, 0, BYTES, v[2], 0, NULL, NULL),
 	      "clEnqueueReadBuffer");
 	look_at(v[2]);
 	t = bench_now() - t;
@@ -245,86 +180,15 @@ static void once(struct platform *hmm, struct platform *pocl, int rounds)
 		  "PoCL with Write/ReadBuffer", &p);
 }
 
-/* Islands of @pages: a fault's window ends with its mapping. */
-static char *islands(unsigned int pages)
-{
-	size_t step = (pages + 1) * BENCH_PAGE;
-	char *p = bench_pages((FAULTS * step + BENCH_HUGE - 1) & ~(BENCH_HUGE - 1), false);
-
-	for (size_t i = 0; i < FAULTS; i++)
-		bench_need(!mprotect(p + i * step + pages * BENCH_PAGE, BENCH_PAGE, PROT_NONE),
-			   "mprotect");
-	return p;
-}
-
-static double touch_on_device(struct platform *p, uint64_t *at)
-{
-	cl_ulong n = FAULTS;
-	double t;
-
-	check(clSetKernelArgSVMPointer(p->touch, 0, at), "clSetKernelArgSVMPointer");
-	check(clSetKernelArg(p->touch, 1, sizeof(n), &n), "clSetKernelArg");
-	t = bench_now();
-	run(p, p->touch, 1);
-	return bench_now() - t;
-}
-
-static double touch_by_cpu(struct fenced_pager *pager, const unsigned int *order)
-{
-	double t = bench_now();
-
-	for (unsigned int i = 0; i < FAULTS; i++)
-		(void)*(volatile char *)(fenced_pager_range(pager) + order[i] * BENCH_PAGE);
-	return bench_now() - t;
-}
-
-static void device_faults(struct platform *hmm, struct fenced_pager *pager, unsigned int pages,
-			  int rounds)
-{
-	struct bench_pair whole = { 0 }, page = { 0 };
-	char *p = islands(pages), what[128];
-	unsigned int order[FAULTS];
-	uint64_t *at = (uint64_t *)bench_pages(BENCH_HUGE, false);
-
-	bench_shuffle(order, FAULTS);
-	for (unsigned int i = 0; i < FAULTS; i++)
-		at[i] = (uintptr_t)p + order[i] * (pages + 1) * BENCH_PAGE;
-	for (int i = -1; i < rounds; i++) {
-		double ours, theirs;
-
-		for (size_t k = 0; k < FAULTS; k++)
-			for (unsigned int j = 0; j < pages; j++)
-				(void)*(volatile char *)(p + (k * (pages + 1) + j) * BENCH_PAGE);
-		fenced_pager_reset(pager);
-		ours = touch_on_device(hmm, at); /* and one launch */
-		theirs = touch_by_cpu(pager, order);
-		if (i < 0)
-			continue;
-		bench_add(&whole, ours / FAULTS, theirs / FAULTS);
-		bench_add(&page, ours / FAULTS / pages, theirs / FAULTS);
-	}
-	if (pages == 1)
-		bench_row(BENCH_TIME, 0, "device fault of one page", "pager with a fence", &whole);
-	snprintf(what, sizeof(what), "device fault, a page of a window of %u", pages);
-	if (pages > 1)
-		bench_row(BENCH_TIME, 0, what, "pager with a fence", &page);
-	bench_pages_free(p,
-			 (FAULTS * (pages + 1) * BENCH_PAGE + BENCH_HUGE - 1) & ~(BENCH_HUGE - 1));
-	bench_pages_free((char *)at, BENCH_HUGE);
-}
-
 int main(int argc, char **argv)
 {
 	bool quick = argc > 1 && !strcmp(argv[1], "--quick");
-	struct fenced_pager *pager = fenced_pager_start(FAULTS * BENCH_PAGE);
 	struct platform hmm, pocl;
 
-	open_platform(&pocl, "Portable");
-	open_platform(&hmm, "HMM");
+	open_platform(&pocl, BENCH_POCL);
+	open_platform(&hmm, BENCH_HMM);
 	launches(&hmm, &pocl, quick ? 7 : 21);
 	resident(&hmm, &pocl, quick ? 7 : 21);
 	once(&hmm, &pocl, quick ? 5 : 15);
-	for (unsigned int pages = 1; pages <= 16; pages *= 4)
-		device_faults(&hmm, pager, pages, quick ? 5 : 21);
 	return 0;
 }

@@ -5,13 +5,13 @@ rows = ARG1
 set datafile separator "\t"
 stats rows using 5 nooutput
 n = STATS_records
-set terminal png noenhanced size 1400, 60 + 22 * n font ",10"
+set terminal png noenhanced size 1500, 60 + 22 * n font ",10"
 set output ARG2
 set logscale x 2
 set xrange [1.0/64:16]
 set yrange [n - 0.5:-0.5]
 set xlabel "times as good as the reference (logarithmic); bars: quartiles, x: the mark"
-set lmargin 95
+set lmargin 105
 set grid xtics
 set arrow from 1, graph 0 to 1, graph 1 nohead lc rgb "#607890" lw 2
 set style data points
