@@ -92,6 +92,15 @@ static void report(cl_command_queue q, const struct hmm_device_fault *f)
 		       (unsigned long)f->device_faults, (unsigned long)f->pages);
 }
 
+/* Nothing has told the device's connection that its engine ended, if only launches are made. */
+static void forget_engine(cl_device_id d, unsigned int generation)
+{
+	pthread_mutex_lock(&d->lock);
+	if (d->conn.generation == generation)
+		ocl_conn_close(&d->conn);
+	pthread_mutex_unlock(&d->lock);
+}
+
 /* A request for the engine that the kernel's id belongs to. */
 static int prepare(struct launch *l, cl_int *status)
 {
@@ -114,6 +123,7 @@ static int prepare(struct launch *l, cl_int *status)
 			memcpy(payload, l->message, l->bytes);
 			return 0;
 		}
+		forget_engine(q->device, generation);
 		ocl_conn_close(&q->conn);
 	}
 	return -EAGAIN;

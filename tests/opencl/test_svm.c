@@ -137,13 +137,11 @@ static void test_scope(void)
 	clReleaseProgram(p);
 }
 
-static void fault_at(cl_ulong address)
+static void fault_at(cl_kernel k, cl_ulong address)
 {
-	cl_kernel k = opencl_kernel(source, "poke");
 	cl_int status = 0;
 	cl_event e, marker;
 
-	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
 	CL_OK(clSetKernelArg(k, 0, sizeof(address), &address));
 	CL_OK(clEnqueueTask(queue, k, 0, NULL, &e));
 	CL_OK(clEnqueueMarkerWithWaitList(queue, 1, &e, &marker));
@@ -155,28 +153,29 @@ static void fault_at(cl_ulong address)
 	CU_ASSERT_EQUAL(status, CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
 	CL_OK(clReleaseEvent(e));
 	CL_OK(clReleaseEvent(marker));
-	CL_OK(clReleaseKernel(k));
 }
 
-/* A kernel made before the fault works on the engine after it, and so does its program. */
+/* Kernels made before the fault work on the engine after it, with nothing but launches between. */
 static void test_fault_and_recovery(void)
 {
 	static const cl_ulong bad[] = { 0x100000000ul, 8, 0xffff800000000000ul };
-	cl_kernel before = opencl_kernel(source, "add");
+	cl_kernel before = opencl_kernel(source, "add"), poke = opencl_kernel(source, "poke");
 	int *p = calloc(N, sizeof(int));
 	size_t n = N;
 	int value = 5;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(before);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(poke);
 	CL_OK(clSetKernelArgSVMPointer(before, 0, p));
 	CL_OK(clSetKernelArg(before, 1, sizeof(value), &value));
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		fault_at(bad[i]);
+		fault_at(poke, bad[i]);
 		CL_OK(clEnqueueNDRangeKernel(queue, before, 1, NULL, &n, NULL, 0, NULL, NULL));
 		CL_OK(clFinish(queue));
 		CU_ASSERT_EQUAL(p[N - 1], 5 * ((int)i + 1));
 	}
 	CL_OK(clReleaseKernel(before));
+	CL_OK(clReleaseKernel(poke));
 	free(p);
 }
 
