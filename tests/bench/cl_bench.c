@@ -48,9 +48,9 @@ static double batch_time(struct platform *p)
 	double t = bench_now();
 
 	for (int i = 0; i < LAUNCHES; i++)
-		bench_cl_check(clEnqueueNDRangeKernel(p->cl.queue, p->nothing, 1, NULL, &one, &one, 0, NULL,
-					     NULL),
-		      "clEnqueueNDRangeKernel");
+		bench_cl_check(clEnqueueNDRangeKernel(p->cl.queue, p->nothing, 1, NULL, &one, &one,
+						      0, NULL, NULL),
+			       "clEnqueueNDRangeKernel");
 	bench_cl_check(clFinish(p->cl.queue), "clFinish");
 	return (bench_now() - t) / LAUNCHES;
 }
@@ -152,11 +152,13 @@ static double once_copied(struct platform *p)
 		bench_cl_check(clSetKernelArg(p->add, i, sizeof(m[i]), &m[i]), "clSetKernelArg");
 	}
 	for (int i = 0; i < 2; i++)
-		bench_cl_check(clEnqueueWriteBuffer(p->cl.queue, m[i], CL_FALSE, 0, BYTES, v[i], 0, NULL, NULL),
-		      "clEnqueueWriteBuffer");
+		bench_cl_check(clEnqueueWriteBuffer(p->cl.queue, m[i], CL_FALSE, 0, BYTES, v[i], 0,
+						    NULL, NULL),
+			       "clEnqueueWriteBuffer");
 	bench_cl_run(&p->cl, p->add, ELEMENTS);
-	bench_cl_check(clEnqueueReadBuffer(p->cl.queue, m[2], CL_TRUE, 0, BYTES, v[2], 0, NULL, NULL),
-	      "clEnqueueReadBuffer");
+	bench_cl_check(
+		clEnqueueReadBuffer(p->cl.queue, m[2], CL_TRUE, 0, BYTES, v[2], 0, NULL, NULL),
+		"clEnqueueReadBuffer");
 	look_at(v[2]);
 	t = bench_now() - t;
 	for (int i = 0; i < 3; i++) {

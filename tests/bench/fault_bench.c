@@ -134,8 +134,7 @@ static void print(const struct scene *s, const struct result *r)
 	else
 		snprintf(who, sizeof(who), "1 thread on CPU %d", s->cpu);
 	if (s->movers)
-		snprintf(who + strlen(who), sizeof(who) - strlen(who), ", %u migrating",
-			 s->movers);
+		snprintf(who + strlen(who), sizeof(who) - strlen(who), ", %u migrating", s->movers);
 	snprintf(what, sizeof(what), "CPU %s of a device page, p50, %s",
 		 s->store ? "store" : "load", who);
 	bench_row(BENCH_TIME, s->mark, what, "pager with a fence", &r->p50);

@@ -231,8 +231,8 @@ static void device_scans(struct hmm *h, const struct file *f, int rounds)
 	}
 	bench_row(BENCH_SPEED, 0, "device reads 64 MiB of a file for the first time",
 		  "PoCL, new mmap of the page cache", &first);
-	bench_row(BENCH_SPEED, 0, "device reads 64 MiB of a file that it has", "PoCL, the same mmap",
-		  &again);
+	bench_row(BENCH_SPEED, 0, "device reads 64 MiB of a file that it has",
+		  "PoCL, the same mmap", &again);
 	bench_pages_free((char *)sums, BENCH_HUGE);
 }
 
