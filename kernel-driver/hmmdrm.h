@@ -218,6 +218,7 @@ extern const int hmmdrm_nr_ioctls;
 #define HMMDRM_SKIP_MARK 128u
 #define HMMDRM_SLOW_LEAVE 256u /* skips nothing: time for what the mark keeps away */
 #define HMMDRM_SKIP_OTHERS 512u
+#define HMMDRM_DIRECT 1024u /* skips nothing: single pages, too, are written past the lower cache */
 #ifdef HMMDRM_SELFTEST
 extern unsigned int hmmdrm_skip_fence;
 #else

@@ -12,10 +12,13 @@
 #ifndef HMMFS_H
 #define HMMFS_H
 
+#include <linux/bitmap.h>
 #include <linux/fs.h>
 #include <linux/pagemap.h>
 
 struct hmmdrm_device;
+
+#define HMMFS_RUN_PAGES 1024 /* that are written at once: less reaches the disk in more pieces */
 
 /* Folios that follow each other, on their way to the lower file; writes.c. */
 struct hmmfs_write {
@@ -24,8 +27,9 @@ struct hmmfs_write {
 	struct address_space *mapping;
 	struct folio **folio;
 	pgoff_t first;
-	unsigned int n; /* 64 at most */
-	u64 left; /* frames that came home: their writeback has ended, their pages are dirty */
+	unsigned int n;
+	/* Frames that came home: their writeback has ended, their pages are dirty. */
+	DECLARE_BITMAP(left, HMMFS_RUN_PAGES);
 };
 
 /* All that are under way. */
@@ -114,11 +118,15 @@ int hmmfs_writepages(struct address_space *mapping, struct writeback_control *wb
  * again, and each who waits is told.
  */
 void hmmfs_not_durable(struct address_space *mapping, int err);
+/* run.c */
 int hmmfs_bounce_init(void);
 void hmmfs_bounce_exit(void);
 
-/* writes.c; @w with its mapping and folios. Locking: theirs, which may go after the begin. */
-void hmmfs_begin_write(struct hmmfs_write *w);
+/* writes.c. None yet; @first is where @folio[0] is to be. */
+void hmmfs_begin_write(struct hmmfs_write *w, struct address_space *mapping, pgoff_t first,
+		       struct folio **folio);
+/* There are @n now. Locking: the new ones', which may go when they are under writeback. */
+void hmmfs_extend_write(struct hmmfs_write *w, unsigned int n);
 /* An error is known to the mapping. From here on .left does not change. */
 void hmmfs_end_write(struct hmmfs_write *w);
 /*

@@ -17,15 +17,28 @@ static struct hmmfs_writes *writes_of(const struct address_space *mapping)
 	return &hmmfs_sb(mapping->host->i_sb)->writes;
 }
 
-void hmmfs_begin_write(struct hmmfs_write *w)
+void hmmfs_begin_write(struct hmmfs_write *w, struct address_space *mapping, pgoff_t first,
+		       struct folio **folio)
 {
-	struct hmmfs_writes *writes = writes_of(w->mapping);
+	struct hmmfs_writes *writes = writes_of(mapping);
 
-	w->first = w->folio[0]->index;
-	w->left = 0;
+	w->mapping = mapping;
+	w->folio = folio;
+	w->first = first;
+	w->n = 0;
+	bitmap_zero(w->left, HMMFS_RUN_PAGES);
 	spin_lock(&writes->lock);
 	w->number = writes->next++;
 	list_add(&w->link, &writes->list);
+	spin_unlock(&writes->lock);
+}
+
+void hmmfs_extend_write(struct hmmfs_write *w, unsigned int n)
+{
+	struct hmmfs_writes *writes = writes_of(w->mapping);
+
+	spin_lock(&writes->lock);
+	w->n = n;
 	spin_unlock(&writes->lock);
 }
 
@@ -46,7 +59,7 @@ static bool leaves(struct hmmfs_write *w, const struct folio *folio)
 
 	if (w->mapping != folio->mapping || i >= w->n || w->folio[i] != folio)
 		return false;
-	w->left |= BIT_ULL(i);
+	__set_bit(i, w->left);
 	return true;
 }
 

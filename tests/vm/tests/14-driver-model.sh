@@ -58,6 +58,12 @@ for ((seed = 1; seed <= rounds; seed++)); do
 	done
 done
 
+# Each page of a device is written past the lower page cache.
+unload_driver
+load_driver devices=2 mib=8 skip_fence=1024
+echo "-- a file over /mnt/ext4, written direct"
+race_on /mnt/ext4 --seed 1 --clients 2 --count "$racing"
+
 # What must fail: nothing is synced; the engines keep what went home.
 if [ "$HMM_VARIANT" = plain ]; then
 	echo "-- controls"

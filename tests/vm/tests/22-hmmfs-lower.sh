@@ -40,6 +40,10 @@ echo "seen on the disk" >/mnt/hmmfs/synced
 sync -f /mnt/hmmfs/synced
 grep -q "seen on the disk" /tmp/image || { echo "not on the disk"; exit 1; }
 
+echo "-- many pages"
+"$HMM_BUILD/bin/driver_long" /mnt/hmmfs/long /mnt/ext4/long "$(put "0 $sectors error")" \
+	"$(put "0 $sectors linear $disk 0")" "fsfreeze -f /mnt/ext4" "fsfreeze -u /mnt/ext4"
+
 echo "-- frozen"
 "$HMM_BUILD/bin/driver_lower" /mnt/hmmfs/file "fsfreeze -f /mnt/ext4" "fsfreeze -u /mnt/ext4" frozen
 [ "$(head -c 1 /mnt/ext4/file)" = n ] || { echo "older bytes were written last"; exit 1; }
