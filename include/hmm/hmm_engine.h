@@ -30,8 +30,8 @@ void hmm_engine_free(void *p, size_t bytes);
 int hmm_engine_connect(struct hmm *h, int device, int *fd, unsigned int *generation);
 
 /*
- * Bracket a kernel launch. _begin revalidates what the device maps remotely and
- * takes in what the process unmapped so far. _end fills *fault when the launch
+ * Bracket @launches of kernels that are sent together. _begin revalidates what the device maps
+ * remotely and takes in what the process unmapped so far. _end fills *fault when the launch
  * ended by an invalid device access: returns 1 then, else 0, or -ENODEV when the
  * engine died otherwise. To be called after the connection broke, too.
  */
@@ -43,7 +43,7 @@ struct hmm_device_fault {
 	uint64_t pages;         /* migrated for them */
 	char reason[64];
 };
-int hmm_engine_launch_begin(struct hmm *h, int device);
+int hmm_engine_launch_begin(struct hmm *h, int device, unsigned int launches);
 int hmm_engine_launch_end(struct hmm *h, int device, unsigned int generation,
 			  struct hmm_device_fault *fault);
 

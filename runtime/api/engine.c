@@ -44,7 +44,7 @@ HMM_EXPORT int hmm_engine_connect(struct hmm *h, int device, int *fd, unsigned i
 	return ops->connect((unsigned int)device, fd, generation);
 }
 
-HMM_EXPORT int hmm_engine_launch_begin(struct hmm *h, int device)
+HMM_EXPORT int hmm_engine_launch_begin(struct hmm *h, int device, unsigned int launches)
 {
 	int err;
 	const struct hmm_backend_ops *ops = backend(h, device, &err);
@@ -52,7 +52,7 @@ HMM_EXPORT int hmm_engine_launch_begin(struct hmm *h, int device)
 	if (!ops)
 		return err;
 	HMM_TRACE(HMM_TRACE_LAUNCH_BEGIN, launch_begin, hmm_trace_begin(), device, 0, 0);
-	return ops->launch_begin((unsigned int)device);
+	return ops->launch_begin((unsigned int)device, launches);
 }
 
 HMM_EXPORT int hmm_engine_launch_end(struct hmm *h, int device, unsigned int generation,

@@ -68,7 +68,7 @@ struct hmm_backend_ops {
 
 	/* As the hmm_engine_* functions. */
 	int (*connect)(unsigned int device, int *fd, unsigned int *generation);
-	int (*launch_begin)(unsigned int device);
+	int (*launch_begin)(unsigned int device, unsigned int launches);
 	int (*launch_end)(unsigned int device, unsigned int generation,
 			  struct hmm_device_fault *fault);
 };

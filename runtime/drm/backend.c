@@ -293,11 +293,11 @@ static int connect_engine(unsigned int device, int *fd, unsigned int *generation
 	return hmm_proc_connect(&hdrm.device[device].proc, hdrm_engine_restart, fd, generation);
 }
 
-static int launch_begin(unsigned int device)
+static int launch_begin(unsigned int device, unsigned int launches)
 {
 	struct hmm_proc *p = &hdrm.device[device].proc;
 
-	atomic_fetch_add(&p->launches, 1);
+	atomic_fetch_add(&p->launches, launches);
 	return hmm_proc_up(p) ? 0 : -ENODEV;
 }
 

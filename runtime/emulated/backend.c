@@ -296,12 +296,12 @@ static long drain_on_stack(void *arg)
 	return 0;
 }
 
-static int launch_begin(unsigned int device)
+static int launch_begin(unsigned int device, unsigned int launches)
 {
 	struct emu_device *d = &emu.device[device];
 	char none = 0;
 
-	atomic_fetch_add(&d->proc.launches, 1);
+	atomic_fetch_add(&d->proc.launches, launches);
 	os_enter(drain_on_stack, &none, sizeof(none));
 	emu_remote_revalidate(d);
 	return emu_device_up(d) ? 0 : -ENODEV;

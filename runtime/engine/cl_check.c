@@ -28,41 +28,64 @@ static int check_kernel(const void *payload, uint32_t length)
 	return memchr(k + 1, 0, k->name_length) ? -EINVAL : 0;
 }
 
-static int check_args(const char *at, uint32_t left, uint32_t n)
-{
-	while (n--) {
-		struct cl_wire_arg a;
-		uint32_t padded;
+/* What is left to check of a payload. */
+struct rest {
+	const char *at;
+	uint32_t left;
+};
 
-		if (left < sizeof(a))
-			return -EINVAL;
-		memcpy(&a, at, sizeof(a));
-		at += sizeof(a);
-		left -= (uint32_t)sizeof(a);
-		if (a.kind == CL_WIRE_ARG_POINTER || (a.kind == CL_WIRE_ARG_LOCAL && a.size))
-			continue;
-		if (a.kind != CL_WIRE_ARG_VALUE || !a.size || a.size > CL_WIRE_MAX_VALUE)
-			return -EINVAL;
-		padded = (a.size + 7) & ~7u;
-		if (left < padded)
-			return -EINVAL;
-		at += padded;
-		left -= padded;
-	}
-	return left ? -EINVAL : 0;
+static int skip(struct rest *r, uint32_t bytes)
+{
+	if (r->left < bytes)
+		return -EINVAL;
+	r->at += bytes;
+	r->left -= bytes;
+	return 0;
 }
 
-static int check_launch(const void *payload, uint32_t length)
+static int check_arg(struct rest *r)
 {
-	const struct cl_wire_launch *l = payload;
+	struct cl_wire_arg a;
 
-	if (length < sizeof(*l) || l->dims < 1 || l->dims > 3 || l->n_args > CL_WIRE_MAX_ARGS ||
-	    l->flags & ~CL_WIRE_HAS_LOCAL)
+	if (r->left < sizeof(a))
 		return -EINVAL;
-	for (uint32_t i = 0; i < l->dims; i++)
-		if (!l->global[i] || (l->flags & CL_WIRE_HAS_LOCAL && !l->local[i]))
+	memcpy(&a, r->at, sizeof(a));
+	skip(r, (uint32_t)sizeof(a));
+	if (a.kind == CL_WIRE_ARG_POINTER || (a.kind == CL_WIRE_ARG_LOCAL && a.size))
+		return 0;
+	if (a.kind != CL_WIRE_ARG_VALUE || !a.size || a.size > CL_WIRE_MAX_VALUE)
+		return -EINVAL;
+	return skip(r, (a.size + 7) & ~7u);
+}
+
+static int check_launch(struct rest *r)
+{
+	struct cl_wire_launch l;
+	int err = 0;
+
+	if (r->left < sizeof(l))
+		return -EINVAL;
+	memcpy(&l, r->at, sizeof(l));
+	skip(r, (uint32_t)sizeof(l));
+	if (l.dims < 1 || l.dims > 3 || l.n_args > CL_WIRE_MAX_ARGS || l.flags & ~CL_WIRE_HAS_LOCAL)
+		return -EINVAL;
+	for (uint32_t i = 0; i < l.dims; i++)
+		if (!l.global[i] || (l.flags & CL_WIRE_HAS_LOCAL && !l.local[i]))
 			return -EINVAL;
-	return check_args((const char *)(l + 1), length - (uint32_t)sizeof(*l), l->n_args);
+	for (uint32_t i = 0; i < l.n_args && !err; i++)
+		err = check_arg(r);
+	return err;
+}
+
+static int check_launches(const void *payload, uint32_t length)
+{
+	struct rest r = { payload, length };
+	int err;
+
+	do
+		err = check_launch(&r);
+	while (!err && r.left);
+	return err;
 }
 
 int cl_wire_check(uint32_t op, const void *payload, uint32_t length)
@@ -78,7 +101,7 @@ int cl_wire_check(uint32_t op, const void *payload, uint32_t length)
 	case CL_WIRE_KERNEL:
 		return check_kernel(payload, length);
 	case CL_WIRE_LAUNCH:
-		return check_launch(payload, length);
+		return check_launches(payload, length);
 	default:
 		return -EINVAL;
 	}

@@ -59,7 +59,8 @@ void cl_kernel_put(struct cl_engine_kernel *k);
 /* cl_kernel_info.c */
 void cl_describe_kernel(struct cl_engine_kernel *k, struct cl_reply *r);
 
-/* cl_launch.c */
-void cl_do_launch(cl_command_queue queue, const struct cl_wire_launch *q, struct cl_reply *r);
+/* cl_launch.c: all that are in the @length bytes from @q on. */
+void cl_do_launches(cl_command_queue queue, const struct cl_wire_launch *q, uint32_t length,
+		    struct cl_reply *r);
 
 #endif /* HMM_ENGINE_CL_ENGINE_H */

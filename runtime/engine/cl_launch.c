@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* A launch: set every argument, run, wait. Faults are served while it runs. */
+/*
+ * Launches: for each set every argument and enqueue it; wait for the last. Faults are served while
+ * they run.
+ */
 #include "engine/cl_engine.h"
 
 #include <string.h>
@@ -25,6 +28,12 @@ static cl_int set_arg(cl_kernel k, cl_uint i, const struct cl_wire_arg *a, const
 	}
 }
 
+static const char *next_arg(const char *at, const struct cl_wire_arg *a)
+{
+	at += sizeof(*a);
+	return a->kind == CL_WIRE_ARG_VALUE ? at + ((a->size + 7) & ~7u) : at;
+}
+
 static cl_int set_args(struct cl_engine_kernel *k, const struct cl_wire_launch *q)
 {
 	const char *at = (const char *)(q + 1);
@@ -34,12 +43,23 @@ static cl_int set_args(struct cl_engine_kernel *k, const struct cl_wire_launch *
 		struct cl_wire_arg a;
 
 		memcpy(&a, at, sizeof(a));
-		at += sizeof(a);
-		err = set_arg(k->kernel, i, &a, at);
-		if (a.kind == CL_WIRE_ARG_VALUE)
-			at += (a.size + 7) & ~7u;
+		err = set_arg(k->kernel, i, &a, at + sizeof(a));
+		at = next_arg(at, &a);
 	}
 	return err;
+}
+
+static const struct cl_wire_launch *next_launch(const struct cl_wire_launch *q)
+{
+	const char *at = (const char *)(q + 1);
+
+	for (cl_uint i = 0; i < q->n_args; i++) {
+		struct cl_wire_arg a;
+
+		memcpy(&a, at, sizeof(a));
+		at = next_arg(at, &a);
+	}
+	return (const void *)at; /* all parts are multiples of 8 */
 }
 
 static cl_int enqueue(struct cl_engine_kernel *k, cl_command_queue queue,
@@ -63,23 +83,35 @@ static cl_int enqueue(struct cl_engine_kernel *k, cl_command_queue queue,
 	return err;
 }
 
-void cl_do_launch(cl_command_queue queue, const struct cl_wire_launch *q, struct cl_reply *r)
+static cl_int launch(cl_command_queue queue, const struct cl_wire_launch *q)
 {
-	struct cl_wire_launched *out = cl_reply_add(r, sizeof(*out));
 	struct cl_engine_kernel *k = cl_kernel_get(q->kernel);
+	cl_int err = k ? enqueue(k, queue, q) : CL_INVALID_KERNEL;
 
-	if (!out)
-		goto out;
-	if (!k) {
-		r->status = CL_INVALID_KERNEL;
-		return;
-	}
-	out->start = now();
-	r->status = enqueue(k, queue, q);
-	if (!r->status)
-		r->status = clFinish(queue);
-	out->end = now();
-out:
 	if (k)
 		cl_kernel_put(k);
+	return err;
+}
+
+void cl_do_launches(cl_command_queue queue, const struct cl_wire_launch *q, uint32_t length,
+		    struct cl_reply *r)
+{
+	const char *end = (const char *)q + length;
+	struct cl_wire_launched *out = cl_reply_add(r, sizeof(*out));
+	cl_int err;
+
+	if (!out)
+		return;
+	out->start = now();
+	for (; (const char *)q < end; q = next_launch(q)) {
+		if (r->status && !out->before)
+			out->before = r->status;
+		r->status = launch(queue, q);
+	}
+	err = clFinish(queue);
+	out->end = now();
+	if (err && !r->status)
+		r->status = err;
+	if (err && !out->before)
+		out->before = err;
 }

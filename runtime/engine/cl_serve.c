@@ -84,7 +84,7 @@ void *cl_reply_add(struct cl_reply *r, size_t bytes)
 	return at;
 }
 
-static void do_launch(struct connection *c)
+static void do_launches(struct connection *c, uint32_t length)
 {
 	const struct cl_engine *e = cl_engine_get(&c->reply.status);
 
@@ -95,14 +95,14 @@ static void do_launch(struct connection *c)
 	if (!c->queue)
 		return;
 	engine_crash_install();
-	cl_do_launch(c->queue, (const void *)c->in, &c->reply);
+	cl_do_launches(c->queue, (const void *)c->in, length, &c->reply);
 }
 
-static void dispatch(struct connection *c, uint32_t op)
+static void dispatch(struct connection *c, const struct cl_wire_head *head)
 {
 	const void *q = c->in;
 
-	switch (op) {
+	switch (head->op) {
 	case CL_WIRE_DEVICE_INFO:
 		cl_do_device_info(q, &c->reply);
 		break;
@@ -116,7 +116,7 @@ static void dispatch(struct connection *c, uint32_t op)
 		cl_do_kernel(q, &c->reply);
 		break;
 	case CL_WIRE_LAUNCH:
-		do_launch(c);
+		do_launches(c, head->length);
 		break;
 	}
 }
@@ -158,7 +158,7 @@ void engine_cl_serve(int fd)
 	while (!receive(&c, &head)) {
 		c.reply.status = CL_SUCCESS;
 		c.reply.length = 0;
-		dispatch(&c, head.op);
+		dispatch(&c, &head);
 		if (answer(&c, &head))
 			break;
 	}

@@ -20,7 +20,7 @@ enum cl_wire_op {
 	CL_WIRE_BUILD,       /* cl_wire_build, options, source; reply: cl_wire_built, log, names */
 	CL_WIRE_RELEASE,     /* cl_wire_info, .param is the program; reply: nothing */
 	CL_WIRE_KERNEL,      /* cl_wire_kernel, name; reply: cl_wire_kernel_info, arguments */
-	CL_WIRE_LAUNCH,      /* cl_wire_launch, arguments; reply: cl_wire_launched */
+	CL_WIRE_LAUNCH,      /* cl_wire_launch, arguments, once or more; reply: cl_wire_launched */
 };
 
 struct cl_wire_head {
@@ -93,6 +93,7 @@ struct cl_wire_arg {
 
 #define CL_WIRE_HAS_LOCAL 1u
 
+/* Those of one message run in order, one after the other; the reply's status is the last one's. */
 struct cl_wire_launch {
 	uint32_t kernel;
 	uint32_t dims;
@@ -104,7 +105,9 @@ struct cl_wire_launch {
 };
 
 struct cl_wire_launched {
-	uint64_t start, end; /* CLOCK_MONOTONIC, ns */
+	uint64_t start, end; /* of all of them; CLOCK_MONOTONIC, ns */
+	int32_t before;      /* the first error of those before the last */
+	uint32_t pad;
 };
 
 /* cl_check.c: is a payload well formed? 0 or -EINVAL. Pure; the tests feed it noise. */

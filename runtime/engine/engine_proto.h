@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define HMM_ENGINE_MAGIC 0x484d4d45u
-#define HMM_ENGINE_PROTO 2u
+#define HMM_ENGINE_PROTO 3u
 #define HMM_ENGINE_CTL_FD 3
 #define HMM_ENGINE_DRIVER_FD 4 /* with --driver: the client's memory */
 #define HMM_ENGINE_MAX_WINDOWS 8

@@ -101,6 +101,7 @@ cl_int ocl_command_submit(struct ocl_command *c, cl_command_type type, const str
 	ocl_hold(e);
 	c->event = e;
 	e->times[0] = ocl_now();
+	c->silent = !w->event && !w->blocking;
 	if (w->event)
 		ocl_retain(e);
 	err = ocl_queue_push(q, c);

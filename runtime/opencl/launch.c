@@ -1,19 +1,9 @@
 // SPDX-License-Identifier: MIT
-/* Kernel launches: one request that carries everything, one reply when it is over. */
+/* Kernel launches: what is checked and taken when they are enqueued. */
 #include "opencl/api.h"
+#include "opencl/launch.h"
 
-#include <errno.h>
 #include <string.h>
-
-struct launch {
-	struct ocl_command c;
-	cl_kernel kernel;   /* held */
-	unsigned int index; /* of the device in the context */
-	cl_mem *mems;       /* held: the arguments'; n_args long */
-	size_t bytes;
-	struct cl_wire_launch *message;
-	struct hmm_device_fault fault; /* filled with a lock held: not on a stack that migrates */
-};
 
 /* Arguments as they are now: later clSetKernelArg() calls are for later launches. */
 static size_t message_bytes(cl_kernel k)
@@ -45,7 +35,7 @@ static char *put_arg(char *to, const struct ocl_arg *a)
 }
 
 /* Locking: kernel->lock. */
-static cl_int take_args(struct launch *l, cl_kernel k)
+static cl_int take_args(struct ocl_launch *l, cl_kernel k)
 {
 	char *to;
 
@@ -70,7 +60,7 @@ static cl_int take_args(struct launch *l, cl_kernel k)
 
 static void clean(struct ocl_command *c)
 {
-	struct launch *l = (struct launch *)c;
+	struct ocl_launch *l = (struct ocl_launch *)c;
 
 	for (uint32_t i = 0; l->mems && i < l->kernel->n_args; i++)
 		if (l->mems[i])
@@ -78,113 +68,6 @@ static void clean(struct ocl_command *c)
 	ocl_free(l->mems);
 	ocl_free(l->message);
 	ocl_drop(l->kernel);
-}
-
-static void report(cl_command_queue q, const struct hmm_device_fault *f)
-{
-	static const char *const access[] = { "load", "store", "unknown access" };
-
-	hmm_engine_log(0,
-		       "device %d: device fault: address 0x%lx, %s: %s; %lu device faults "
-		       "served, %lu pages; the launch ended",
-		       q->device->index, (unsigned long)f->address,
-		       access[f->write < 2 ? f->write : 2], f->reason,
-		       (unsigned long)f->device_faults, (unsigned long)f->pages);
-}
-
-/* Nothing has told the device's connection that its engine ended, if only launches are made. */
-static void forget_engine(cl_device_id d, unsigned int generation)
-{
-	pthread_mutex_lock(&d->lock);
-	if (d->conn.generation == generation)
-		ocl_conn_close(&d->conn);
-	pthread_mutex_unlock(&d->lock);
-}
-
-/* A request for the engine that the kernel's id belongs to. */
-static int prepare(struct launch *l, cl_int *status)
-{
-	cl_command_queue q = l->c.queue;
-	unsigned int generation;
-	void *payload;
-	int err;
-
-	for (int i = 0; i < 3; i++) {
-		*status = ocl_kernel_id(l->kernel, l->index, &l->message->kernel, &generation);
-		if (*status)
-			return 0;
-		err = ocl_conn_open(&q->conn, q->device->index);
-		if (err)
-			return err;
-		if (q->conn.generation == generation) {
-			payload = ocl_conn_payload(&q->conn, l->bytes);
-			if (!payload)
-				return -ENOMEM;
-			memcpy(payload, l->message, l->bytes);
-			return 0;
-		}
-		forget_engine(q->device, generation);
-		ocl_conn_close(&q->conn);
-	}
-	return -EAGAIN;
-}
-
-/* Another queue's launch may have ended the engine before this one was sent. */
-static cl_int call(struct launch *l, bool *lost)
-{
-	cl_command_queue q = l->c.queue;
-	struct cl_wire_launched done;
-	const void *reply;
-	cl_int status;
-	size_t got;
-	int err = ocl_conn_call(&q->conn, CL_WIRE_LAUNCH, l->bytes, &status, &reply, &got);
-
-	*lost = err;
-	if (err)
-		return CL_OUT_OF_RESOURCES;
-	if (!status && got == sizeof(done)) {
-		memcpy(&done, reply, sizeof(done));
-		l->c.event->times[2] = done.start;
-		l->c.event->times[3] = done.end;
-	}
-	return status;
-}
-
-static cl_int launch_once(struct launch *l)
-{
-	cl_command_queue q = l->c.queue;
-	struct ocl_state *s = ocl_state();
-	cl_int status = CL_SUCCESS;
-	bool lost;
-	int err = prepare(l, &status);
-
-	if (err || status)
-		return err ? ocl_error(err) : status;
-	err = hmm_engine_launch_begin(s->hmm, q->device->index);
-	if (err && err != -ENODEV)
-		return ocl_error(err);
-	status = call(l, &lost);
-	err = hmm_engine_launch_end(s->hmm, q->device->index, q->conn.generation, &l->fault);
-	if (err == 1)
-		report(q, &l->fault);
-	if (lost)
-		ocl_conn_close(&q->conn);
-	if (err == -ENODEV)
-		return CL_DEVICE_NOT_AVAILABLE;
-	return err == 1 ? CL_OUT_OF_RESOURCES : status;
-}
-
-static cl_int run(struct ocl_command *c)
-{
-	struct ocl_state *s = ocl_state();
-	cl_int status = launch_once((struct launch *)c);
-
-	if (status) {
-		pthread_mutex_lock(&s->lock);
-		c->queue->error = status == CL_DEVICE_NOT_AVAILABLE ? status : CL_OUT_OF_RESOURCES;
-		pthread_mutex_unlock(&s->lock);
-	}
-	return status;
 }
 
 static cl_int check_sizes(cl_uint dims, const size_t *offset, const size_t *global)
@@ -263,8 +146,8 @@ static cl_int check(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t 
 	return check_local(q, &info, dims, *local);
 }
 
-static void put_sizes(struct launch *l, cl_uint dims, const size_t *offset, const size_t *global,
-		      const size_t *local)
+static void put_sizes(struct ocl_launch *l, cl_uint dims, const size_t *offset,
+		      const size_t *global, const size_t *local)
 {
 	struct cl_wire_launch *m = l->message;
 
@@ -282,14 +165,16 @@ static cl_int enqueue(cl_command_queue q, cl_kernel k, cl_uint dims, const size_
 		      const struct ocl_wait *w)
 {
 	size_t required[3];
-	struct launch *l;
+	struct ocl_launch *l;
 	cl_int err = check(q, k, dims, offset, global, &local, required, w);
 
 	if (err)
 		return err;
-	l = ocl_command_new(q, sizeof(*l), has_items(dims, global) ? run : ocl_nothing);
+	l = ocl_command_new(q, sizeof(*l), has_items(dims, global) ? ocl_launch_run : ocl_nothing);
 	if (!l)
 		return CL_OUT_OF_HOST_MEMORY;
+	if (l->c.run == ocl_launch_run)
+		l->c.run_all = ocl_launch_run_all;
 	l->c.clean = clean;
 	l->c.anywhere = true;
 	l->kernel = k;

@@ -307,9 +307,12 @@ struct ocl_command {
 	cl_command_queue queue;
 	cl_event event;
 	cl_int (*run)(struct ocl_command *c);
+	/* Or NULL: of a list of the same kind, each of which is silent and waits for no event. */
+	void (*run_all)(struct ocl_command *first);
 	void (*clean)(struct ocl_command *c); /* may be NULL */
 	cl_mem mem[2];                        /* held, may be NULL */
 	bool anywhere; /* @run may be called by a thread of the application */
+	bool silent;   /* nobody has its event, or waits for it */
 	cl_uint n_wait;
 	cl_event *wait; /* held */
 };

@@ -68,17 +68,47 @@ static void execute(struct ocl_command *c)
 	ocl_drop(e);
 }
 
-/* Locking: state->lock, dropped meanwhile; q->first is there, and nobody runs one. */
+static bool goes_together(const struct ocl_command *c, const struct ocl_command *first)
+{
+	return c && c->run_all && c->run_all == first->run_all && c->silent && !c->n_wait;
+}
+
+/* They may go together, or be a single one. None has an event that anybody looks at. */
+static void execute_all(struct ocl_command *c)
+{
+	struct ocl_command *next;
+
+	c->run_all(c);
+	for (; c; c = next) {
+		cl_event e = c->event;
+
+		next = c->next;
+		free_command(c);
+		ocl_drop(e);
+	}
+}
+
+/*
+ * The first, or all that go with it: an empty kernel's way to the engine and back takes longer than
+ * to enqueue ten. Locking: state->lock, dropped meanwhile; q->first is there, and nobody runs one.
+ */
 static void run_first(struct ocl_state *s, cl_command_queue q)
 {
-	struct ocl_command *c = q->first;
+	struct ocl_command *c = q->first, *last = c;
+	bool all = goes_together(c, c);
 
-	q->first = c->next;
+	while (all && goes_together(last->next, c))
+		last = last->next;
+	q->first = last->next;
 	if (!q->first)
 		q->last = &q->first;
+	last->next = NULL;
 	q->running = true;
 	pthread_mutex_unlock(&s->lock);
-	execute(c);
+	if (all)
+		execute_all(c);
+	else
+		execute(c);
 	pthread_mutex_lock(&s->lock);
 	q->running = false;
 }

@@ -68,14 +68,14 @@ static void launches(void)
 	unsigned int generation;
 	int fd;
 
-	CU_ASSERT_EQUAL(hmm_engine_launch_begin(h, 2), -EINVAL);
-	CU_ASSERT_EQUAL(hmm_engine_launch_begin(h, -1), -EINVAL);
-	CU_ASSERT_EQUAL(hmm_engine_launch_begin(NULL, 0), -EINVAL);
+	CU_ASSERT_EQUAL(hmm_engine_launch_begin(h, 2, 1), -EINVAL);
+	CU_ASSERT_EQUAL(hmm_engine_launch_begin(h, -1, 1), -EINVAL);
+	CU_ASSERT_EQUAL(hmm_engine_launch_begin(NULL, 0, 1), -EINVAL);
 	CU_ASSERT_EQUAL_FATAL(hmm_engine_connect(h, 0, &fd, &generation), 0);
 	CU_ASSERT_EQUAL(hmm_engine_launch_end(h, 0, generation, NULL), -EINVAL);
 	CU_ASSERT_EQUAL(hmm_engine_launch_end(h, 2, generation, &fault), -EINVAL);
 	hmm_stats(h, 0, &a);
-	CU_ASSERT_EQUAL(hmm_engine_launch_begin(h, 0), 0);
+	CU_ASSERT_EQUAL(hmm_engine_launch_begin(h, 0, 1), 0);
 	CU_ASSERT_EQUAL(hmm_engine_launch_end(h, 0, generation, &fault), 0);
 	hmm_stats(h, 0, &b);
 	CU_ASSERT_EQUAL(b.launches, a.launches + 1);
@@ -113,7 +113,7 @@ static int in_fork(void *unused)
 	(void)unused;
 	if (hmm_engine_connect(h, 0, &fd, &generation) != -EPERM)
 		return 1;
-	if (hmm_engine_launch_begin(h, 0) != -EPERM)
+	if (hmm_engine_launch_begin(h, 0, 1) != -EPERM)
 		return 2;
 	return hmm_engine_launch_end(h, 0, 1, &fault) == -EPERM ? 0 : 3;
 }

@@ -71,7 +71,7 @@ static int every_answer(void *unused)
 		return 7;
 	if (hmm_engine_connect(h, 0, &fd, &generation) != -ENODEV)
 		return 8;
-	if (hmm_engine_launch_begin(h, 0) != -ENODEV ||
+	if (hmm_engine_launch_begin(h, 0, 1) != -ENODEV ||
 	    hmm_engine_launch_end(h, 0, generation, &fault) != -ENODEV)
 		return 9;
 	err = hmm_migrate_async(h, p, MIB, 0, 0, &fd);

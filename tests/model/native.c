@@ -171,7 +171,7 @@ static int launch(struct native *e, enum native_kernel kernel, struct args *a)
 	a->launch.flags = CL_WIRE_HAS_LOCAL;
 	a->launch.global[0] = a->launch.local[0] = 1;
 	pthread_mutex_lock(&e->one);
-	err = hmm_engine_launch_begin(e->hmm, e->device);
+	err = hmm_engine_launch_begin(e->hmm, e->device, 1);
 	if (!err) {
 		err = request(e, CL_WIRE_LAUNCH, a, sizeof(a->launch) + a->length);
 		end = hmm_engine_launch_end(e->hmm, e->device, e->generation, &fault);

@@ -31,6 +31,13 @@ static void test_launch(void)
 	for (uint32_t i = 0; i < n; i++)
 		CU_ASSERT_NOT_EQUAL(cl_wire_check(CL_WIRE_LAUNCH, m, i), 0);
 	CU_ASSERT_NOT_EQUAL(cl_wire_check(CL_WIRE_LAUNCH, m, n + 8), 0);
+	/* Several, of which each is looked at. */
+	CU_ASSERT_EQUAL(make_launch(m + n), n);
+	CU_ASSERT_EQUAL(cl_wire_check(CL_WIRE_LAUNCH, m, 2 * n), 0);
+	for (uint32_t i = n + 1; i < 2 * n; i++)
+		CU_ASSERT_NOT_EQUAL(cl_wire_check(CL_WIRE_LAUNCH, m, i), 0);
+	((struct cl_wire_launch *)(void *)(m + n))->dims = 0;
+	CU_ASSERT_NOT_EQUAL(cl_wire_check(CL_WIRE_LAUNCH, m, 2 * n), 0);
 	l->n_args = UINT32_MAX;
 	CU_ASSERT_NOT_EQUAL(cl_wire_check(CL_WIRE_LAUNCH, m, n), 0);
 	l->n_args = 2;
