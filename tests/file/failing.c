@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * failing FILE BREAK MEND
+ * failing FILE BREAK MEND [ERROR]
  *
  * A mapped file whose filesystem stops to take its bytes when the command BREAK has run, and takes
  * them again after MEND. hmm_sync() reports it, each time; the pages stay dirty and where they are;
  * when it returns 0 all of FILE's 64 pages hold what the CPU and the device have stored meanwhile:
- * who runs this looks at the disk. failing.sh breaks disks and filesystems.
+ * who runs this looks at the disk. ERROR, as "EDQUOT", is the one that it must be. failing.sh
+ * breaks disks and filesystems.
  */
 #include "check.h"
 
@@ -25,6 +26,7 @@
 
 static struct hmm *h;
 static char *map;
+static const char *error; /* the only one that is right */
 
 /* Every other page by the device, where it stays. */
 static void store(char value)
@@ -60,6 +62,7 @@ static int sync_fails(void)
 	if (err != -EIO && err != -ENOSPC && err != -EDQUOT && err != -EROFS)
 		fprintf(stderr, "hmm_sync(): %d\n", err);
 	CHECK(err == -EIO || err == -ENOSPC || err == -EDQUOT || err == -EROFS);
+	CHECK(!error || !strcmp(strerrorname_np(-err), error));
 	expect(true);
 	return err;
 }
@@ -71,6 +74,7 @@ int main(int argc, char **argv)
 	char c = 0;
 	void *p;
 
+	error = argc > 4 ? argv[4] : NULL;
 	CHECK(fd >= 0 && !hmm_open(&h, &o));
 	CHECK(!hmm_map_file(h, fd, 0, PAGES * PAGE, PROT_READ | PROT_WRITE, 0, &p));
 	map = p;

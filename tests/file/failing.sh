@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Mapped files on disks that fail, and on filesystems that become read-only: hmm_sync() says so,
-# the pages stay dirty, and when it is mended all of them are written.
+# Mapped files on disks that fail, over a quota, and on filesystems that become read-only:
+# hmm_sync() says so, the pages stay dirty, and when it is mended all of them are written.
 # Usage: failing.sh BUILD [--all-read-only], as root. Status 77 where there are no loop devices.
 #
 #   --all-read-only  makes every filesystem read-only for a moment, as SysRq-U does: for a machine
@@ -35,6 +35,7 @@ make() {
 	case $type in
 	ext4) mkfs.ext4 -qF -E lazy_itable_init=0,lazy_journal_init=0 "$disk" ;;
 	xfs) mkfs.xfs -qfK "$disk" ;;
+	btrfs) mkfs.btrfs -qfK "$disk" >/dev/null ;;
 	esac
 	if dmsetup version >/dev/null 2>&1; then
 		sectors=$(blockdev --getsz "$disk") mapped=hmm-failing-$$
@@ -87,16 +88,43 @@ no_memory() {
 		"rm $scratch/memory/rest"
 }
 
+is_here() {
+	command -v "mkfs.$1" >/dev/null && grep -qw "$1" /proc/filesystems && return
+	echo "-- $1 is left out: it is not here"
+	return 1
+}
+
 for type in ext4 xfs; do
-	if ! command -v mkfs.$type >/dev/null || ! grep -qw $type /proc/filesystems; then
-		echo "-- $type is left out: it is not here"
-		continue
-	fi
+	is_here $type || continue
 	make $type
 	echo "-- $type, a disk with bad blocks"
 	if [ -n "$mapped" ]; then bad_blocks; else no_memory; fi
 	check
 done
+
+# Of btrfs, whose quotas need no tools but its own, and hold for root, too: less is allowed than is
+# there, and each page that is written goes to another place first. Who is over his quota cannot even
+# change it, so it is a subvolume's.
+over_quota() {
+	local limited=$scratch/mount/limited id
+	btrfs -q subvolume create "$limited"
+	mv "$file" "$limited"
+	file=$limited/file
+	sync -f "$file"
+	btrfs -q quota enable "$scratch/mount"
+	btrfs -q quota rescan -w "$scratch/mount"
+	id=0/$(btrfs inspect-internal rootid "$limited")
+	"$build/bin/file_failing" "$file" "btrfs -q qgroup limit 64K $id '$scratch/mount'" \
+		"btrfs -q qgroup limit none $id '$scratch/mount'" EDQUOT
+}
+
+if is_here btrfs; then
+	make btrfs
+	echo "-- btrfs, a quota"
+	over_quota
+	check
+	file=$scratch/mount/file
+fi
 
 [ -n "$all_read_only" ] || exit 0
 make ext4
