@@ -27,7 +27,8 @@ static unsigned int skipped_fences(void)
 	return (strstr(skip, "device") ? EMU_SKIP_DEVICE_FENCE : 0) |
 	       (strstr(skip, "client") ? EMU_SKIP_CLIENT_FENCE : 0) |
 	       (strstr(skip, "shared") ? EMU_SKIP_SHARED_FENCE : 0) |
-	       (strstr(skip, "write") ? EMU_SKIP_WRITE_FENCE : 0);
+	       (strstr(skip, "write") ? EMU_SKIP_WRITE_FENCE : 0) |
+	       (strstr(skip, "arrival") ? EMU_SKIP_ARRIVAL_FENCE : 0);
 }
 
 static bool probe(void)
@@ -114,6 +115,7 @@ static int start(const struct hmm_config *c)
 	memset(&emu, 0, sizeof(emu));
 	emu.client = -1;
 	emu.test_skip = skipped_fences();
+	emu.test_widen = secure_getenv("HMM_TEST_WIDEN") != NULL;
 	emu.policy = c->policy;
 	os_self_init();
 	emu_kernel_used_init();

@@ -77,15 +77,17 @@ struct emu {
 	struct os_mutex windows_lock, remote_lock; /* leaves */
 	struct os_mutex guard_lock, restart_lock;  /* outer */
 	unsigned int test_skip; /* fences left out: negative controls of the tests */
+	bool test_widen;        /* takes stop where others may come before: the same */
 };
 
 extern struct emu emu;
 
 /* emu.test_skip */
-#define EMU_SKIP_DEVICE_FENCE 1u /* do not revoke the device's view before copying home */
-#define EMU_SKIP_WRITE_FENCE 8u  /* do not write-protect a file's page before copying it */
-#define EMU_SKIP_CLIENT_FENCE 2u /* do not detach the page before copying out */
-#define EMU_SKIP_SHARED_FENCE 4u /* do not drop devices' copies before the CPU stores */
+#define EMU_SKIP_DEVICE_FENCE 1u   /* do not revoke the device's view before copying home */
+#define EMU_SKIP_WRITE_FENCE 8u    /* do not write-protect a file's page before copying it */
+#define EMU_SKIP_CLIENT_FENCE 2u   /* do not detach the page before copying out */
+#define EMU_SKIP_SHARED_FENCE 4u   /* do not drop devices' copies before the CPU stores */
+#define EMU_SKIP_ARRIVAL_FENCE 16u /* do not ask events whose page was taken */
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {

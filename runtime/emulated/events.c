@@ -156,6 +156,8 @@ bool emu_has_arrived(uintptr_t addr)
 {
 	unsigned int next;
 
+	if (emu.test_skip & EMU_SKIP_ARRIVAL_FENCE)
+		return false;
 	/* Its mremap() is over, its event may not be queued yet. */
 	while (uffd_events_pending(emu.client) && n_pending < MAX_EVENTS)
 		if (!emu_events_read())

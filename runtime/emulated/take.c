@@ -52,6 +52,8 @@ static void work(void)
 		taker.result = -EAGAIN;
 		return;
 	}
+	if (emu.test_widen)
+		os_sleep_ns(1000000);
 	__atomic_store_n(&taker.go, 2, __ATOMIC_RELEASE);
 	if (taker.to)
 		taker.result = os_syscall5(SYS_mremap, taker.start, taker.len, taker.len, TAKE,
