@@ -71,6 +71,7 @@ static void stop(void)
 		while (home(&emu.device[d]) == -ENOMEM)
 			os_sleep_ns(10000000); /* there is no other place for these pages */
 	emu.running = false;
+	emu_prefetch_stop();
 	emu_files_stop();
 	/* A thread of ours that ends unmaps something, and nobody would read of it any more. */
 	emu_untrack_all();
@@ -132,6 +133,8 @@ static int start(const struct hmm_config *c)
 	if (!err)
 		err = emu_taker_start();
 	if (!err)
+		err = emu_prefetch_start();
+	if (!err)
 		err = emu_handlers_start();
 	if (err) {
 		stop();
@@ -165,6 +168,7 @@ static void forget(void)
 	emu.client = -1;
 	emu_events_forget();
 	emu_taker_forget();
+	emu_prefetch_forget();
 	emu_handlers_forget();
 }
 

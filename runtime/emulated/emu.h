@@ -266,6 +266,15 @@ void emu_handlers_forget(void); /* in a forked child */
 void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen, unsigned int generation);
 void emu_kick(void);
 
+/*
+ * prefetch.c: a CPU's fault brings @window pages home; what follows from @start on, too, if it goes
+ * on like that. Locking: leaves.
+ */
+void emu_prefetch(struct hmm_window *w, uintptr_t start, unsigned int window);
+int emu_prefetch_start(void);
+void emu_prefetch_stop(void);
+void emu_prefetch_forget(void); /* in a forked child */
+
 /* fault_cpu.c, fault_device.c: one fault, from message to wake-up. */
 void emu_dwell(const struct hmm_block *b); /* hold ping-pong back; no lock held */
 void emu_untrack_all(void);                /* everything is home, and nothing goes out again */

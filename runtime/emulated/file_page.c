@@ -260,6 +260,7 @@ static int bring_home(struct emu_fblock *fb, unsigned int i)
 	os_mutex_lock(&emu.window_lock);
 	pages = hmm_window_pages(&emu.cpu_window, hmm_block_addr(b, i), FIRST_HOME);
 	os_mutex_unlock(&emu.window_lock);
+	emu_prefetch(&emu.cpu_window, hmm_block_addr(b, i + pages), pages);
 	emu_count(d, EMU_CPU_FAULTS, 1);
 	return emu_file_home(b, d, i, i + pages);
 }

@@ -58,5 +58,6 @@ void add_fork_suite(void);
 void add_lost_suite(void);
 void add_engine_suite(void);
 void add_file_suite(void);
+void add_scan_suite(void);
 
 #endif /* HMM_TESTS_CONF_H */

@@ -159,6 +159,7 @@ int main(int argc, char **argv)
 	add_fork_suite();
 	add_engine_suite();
 	add_file_suite();
+	add_scan_suite();
 	add_lost_suite();
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();

@@ -124,6 +124,14 @@ static void windows(void)
 	n = hmm_window_pages(&w, at, 4);
 	CU_ASSERT_EQUAL(n, 4); /* what is left of the block */
 	CU_ASSERT_EQUAL(hmm_window_pages(&w, at + 4 * HMM_PAGE_BYTES, 4), 512);
+	/* What is on its way without a fault is of the stream, whoever faults there none the less. */
+	at += 4 * HMM_PAGE_BYTES + HMM_BLOCK_BYTES;
+	CU_ASSERT_FALSE(hmm_window_ahead(&w, at + HMM_PAGE_BYTES, 512));
+	CU_ASSERT_TRUE(hmm_window_ahead(&w, at, 1024));
+	CU_ASSERT_EQUAL(hmm_window_pages(&w, at, 4), 512);
+	CU_ASSERT_EQUAL(hmm_window_pages(&w, at + 1000 * HMM_PAGE_BYTES, 4), 24);
+	CU_ASSERT_EQUAL(hmm_window_pages(&w, at + 2 * HMM_BLOCK_BYTES, 4), 512);
+	CU_ASSERT_EQUAL(hmm_window_pages(&w, at, 4), 4);
 	/* Random: stays small. */
 	for (uintptr_t i = 1; i < 100; i++)
 		CU_ASSERT_EQUAL(hmm_window_pages(&w, 0x900000000 + i * 0x12345000, 1), 1);
