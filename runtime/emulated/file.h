@@ -171,8 +171,11 @@ void emu_pools_forget(void);
 char *emu_chunk_get(bool write); /* waits for one */
 void emu_chunk_put(char *chunk);
 void emu_file_close_window(struct emu_file *f);
-/* Locking: io_lock. Dirty pages of [page, end) to the file; the first error. */
-int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end);
+/*
+ * Locking: io_lock. Dirty pages of [page, end) to the file; the first error. @hurry: they are about
+ * to be synced, and the disk may begin.
+ */
+int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end, bool hurry);
 /* The same, and to stable storage. */
 int emu_file_sync(struct emu_file *f, uint64_t page, uint64_t end);
 

@@ -253,7 +253,7 @@ static int map_it(struct emu_file *f, struct map_args *a)
 	if (!err)
 		err = emu_file_look(f);
 	if (!err && atomic_load(&f->trim)) {
-		emu_file_write(f, 0, UINT64_MAX);
+		emu_file_write(f, 0, UINT64_MAX, false);
 		emu_file_trim(f);
 	}
 	if (!err)
@@ -355,7 +355,7 @@ static long write_on_stack(void *arg)
 		if (err && !first)
 			first = err;
 		os_mutex_lock(&f->io_lock);
-		err = a->sync ? emu_file_sync(f, page, last) : emu_file_write(f, page, last);
+		err = a->sync ? emu_file_sync(f, page, last) : emu_file_write(f, page, last, false);
 		os_mutex_unlock(&f->io_lock);
 		emu_file_put(f);
 		if (err && !first)
@@ -381,7 +381,7 @@ static long settle_on_stack(void *arg)
 		if (!atomic_load(&f->trim))
 			continue;
 		os_mutex_lock(&f->io_lock);
-		emu_file_write(f, 0, UINT64_MAX);
+		emu_file_write(f, 0, UINT64_MAX, false);
 		emu_file_trim(f);
 		os_mutex_unlock(&f->io_lock);
 	}

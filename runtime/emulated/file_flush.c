@@ -99,7 +99,7 @@ static void flush(struct emu_file *f)
 
 	if (!os_mutex_trylock(&f->io_lock))
 		return; /* someone writes it right now */
-	err = emu_file_write(f, 0, UINT64_MAX);
+	err = emu_file_write(f, 0, UINT64_MAX, false);
 	if (err && !atomic_exchange(&f->failing, true))
 		hmm_log(HMM_LOG_WARN, "a mapped file cannot be written (%d): its pages stay dirty",
 			err);
@@ -172,7 +172,7 @@ static long flush_on_stack(void *arg)
 
 		os_mutex_lock(&f->io_lock);
 		emu_file_look(f);
-		err = emu_file_write(f, 0, UINT64_MAX);
+		err = emu_file_write(f, 0, UINT64_MAX, false);
 		os_mutex_unlock(&f->io_lock);
 		if (err && !first)
 			first = err;

@@ -18,6 +18,7 @@
 #include "os/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
@@ -270,7 +271,14 @@ static int write_out(struct emu_fblock *fb, unsigned int i, unsigned int end, co
 	return first;
 }
 
-int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end)
+/* The disk writes this block while the next one is copied; fdatasync() tells how that went. */
+static void push(const struct emu_fblock *fb)
+{
+	os_syscall4(SYS_sync_file_range, fb->file->wfd, fb->first << HMM_PAGE_SHIFT,
+		    HMM_BLOCK_BYTES, SYNC_FILE_RANGE_WRITE);
+}
+
+int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end, bool hurry)
 {
 	struct emu_fblock *fb;
 	char *chunk;
@@ -284,6 +292,7 @@ int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end)
 		unsigned int last = end - fb->first < HMM_BLOCK_PAGES ?
 					    (unsigned int)(end - fb->first) :
 					    HMM_BLOCK_PAGES;
+		bool wrote = false;
 
 		while (i < last) {
 			int err = collect(fb, &i, last, &stop, chunk);
@@ -292,14 +301,18 @@ int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end)
 				emu_events_drain();
 				continue;
 			}
-			if (!err && i < last)
+			if (!err && i < last) {
 				err = write_out(fb, i, stop, chunk);
-			else if (err)
+				wrote = true;
+			} else if (err) {
 				stop = last;
+			}
 			if (err && !first)
 				first = err;
 			i = i < last ? stop : last;
 		}
+		if (hurry && wrote)
+			push(fb);
 		page = fb->first + HMM_BLOCK_PAGES;
 	}
 	emu_chunk_put(chunk);
@@ -343,7 +356,7 @@ int emu_file_sync(struct emu_file *f, uint64_t page, uint64_t end)
 	int err = emu_file_look(f), stable;
 
 	if (!err)
-		err = emu_file_write(f, page, end);
+		err = emu_file_write(f, page, end, true);
 	if (f->wfd < 0)
 		return err;
 	stable = (int)os_syscall1(SYS_fdatasync, f->wfd);
