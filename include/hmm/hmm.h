@@ -104,6 +104,7 @@ struct hmm_stats {
 	uint64_t launches;        /* kernels launched through the OpenCL platform */
 	uint64_t invalid_faults;  /* device accesses that ended a launch */
 	uint64_t resident_pages;  /* on the device now */
+	uint64_t pages_across;    /* of pages_to_device: straight from another one (emulated) */
 };
 
 /** hmm_stats() - Return: 0, -EINVAL (@stats NULL, sz too small, no such device), -EPERM. */
@@ -116,7 +117,8 @@ int hmm_stats(struct hmm *h, int device, struct hmm_stats *stats);
  * @flags:  0.
  *
  * Never-touched pages become zero-filled device pages; HMM_SYSTEM leaves them
- * alone, uncounted. A pinned page stays where it is and is not an error. Busy
+ * alone, uncounted. From one device to another pages are copied straight (emulated; what the drm
+ * backend does, hmm_migrate(3) tells). A pinned page stays where it is and is not an error. Busy
  * pages are retried for up to 100 ms. What was advised not to migrate is left out; with
  * HMM_MIGRATE=off (see hmm(7)) nothing goes to a device, and the count is 0.
  *

@@ -160,6 +160,7 @@ static void add(struct hmm_stats *sum, const struct hmm_stats *s)
 	sum->launches += s->launches;
 	sum->invalid_faults += s->invalid_faults;
 	sum->resident_pages += s->resident_pages;
+	sum->pages_across += s->pages_across;
 }
 
 HMM_EXPORT int hmm_stats(struct hmm *h, int device, struct hmm_stats *stats)

@@ -16,12 +16,13 @@ static void report(FILE *f, const struct hmm_backend_ops *ops)
 		fprintf(f,
 			"device %u pages_to_device=%llu pages_to_system=%llu cpu_faults=%llu "
 			"device_faults=%llu pages_evicted=%llu pages_remote=%llu launches=%llu "
-			"invalid_faults=%llu resident_pages=%llu\n",
+			"invalid_faults=%llu resident_pages=%llu pages_across=%llu\n",
 			d, (unsigned long long)s.pages_to_device,
 			(unsigned long long)s.pages_to_system, (unsigned long long)s.cpu_faults,
 			(unsigned long long)s.device_faults, (unsigned long long)s.pages_evicted,
 			(unsigned long long)s.pages_remote, (unsigned long long)s.launches,
-			(unsigned long long)s.invalid_faults, (unsigned long long)s.resident_pages);
+			(unsigned long long)s.invalid_faults, (unsigned long long)s.resident_pages,
+			(unsigned long long)s.pages_across);
 	}
 }
 

@@ -21,6 +21,7 @@ enum hmm_trace_kind {
 	HMM_TRACE_LAUNCH_BEGIN,
 	HMM_TRACE_LAUNCH_END,
 	HMM_TRACE_RESIDENT, /* a sample: pages on the device */
+	HMM_TRACE_ACROSS,   /* of TO_DEVICE: a run straight from another device */
 	HMM_TRACE_KINDS
 };
 

@@ -216,6 +216,7 @@ static void stats(unsigned int device, struct hmm_stats *s)
 	s->device_faults = v[EMU_DEVICE_FAULTS];
 	s->pages_evicted = v[EMU_EVICTED];
 	s->pages_remote = v[EMU_REMOTE];
+	s->pages_across = v[EMU_ACROSS];
 	s->launches = d->proc.launches;
 	s->invalid_faults = d->proc.invalid;
 	s->resident_pages = resident(device);

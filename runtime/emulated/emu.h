@@ -57,6 +57,7 @@ enum emu_stat {
 	EMU_DEVICE_FAULTS,
 	EMU_EVICTED,
 	EMU_REMOTE,
+	EMU_ACROSS, /* of EMU_TO_DEVICE: straight from another device */
 };
 
 struct emu {

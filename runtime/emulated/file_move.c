@@ -3,6 +3,7 @@
  * Pages of mapped files to a device and home. They are copied: write-protected on the side that
  * has them, copied, handed over, taken away. A page keeps its dirty bit wherever it goes.
  */
+#include "core/trace.h"
 #include "emulated/file.h"
 #include "os/sys.h"
 
@@ -108,13 +109,17 @@ static int from_device(struct emu_fblock *fb, struct emu_device *from, struct em
 		       unsigned int i, unsigned int end, unsigned int *used)
 {
 	char *dst = emu_alias(fb->block, d->index, i), *src = emu_alias(fb->block, from->index, i);
+	uint64_t began = hmm_trace_begin();
 
 	if (!dst || !src)
 		return -ENOMEM;
-	emu_file_protect_device(fb, from, i, end);
+	if (!(emu.test_skip & EMU_SKIP_DEVICE_FENCE))
+		emu_file_protect_device(fb, from, i, end);
 	os_copy(dst, src, (end - i) * HMM_PAGE_BYTES);
 	arrived(fb, d, i, end, used);
 	emu_frames_free(fb->block, from, i, end);
+	emu_count(d, EMU_ACROSS, end - i);
+	HMM_TRACE(HMM_TRACE_ACROSS, across, began, d->index, hmm_block_addr(fb->block, i), end - i);
 	return 0;
 }
 
@@ -157,6 +162,7 @@ static int try_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i, 
 {
 	struct hmm_block *b = fb->block;
 	unsigned int reserved = 0, used = 0, need;
+	uint64_t began = hmm_trace_begin();
 	int err = 0;
 
 	os_read_lock(&emu.mirror);
@@ -181,6 +187,7 @@ static int try_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i, 
 		hmm_bits_set(&fb->dirty, i);
 	emu_file_map_device(fb, d, i, end);
 	hmm_lru_touch(&emu.table, b, d->index);
+	HMM_TRACE(HMM_TRACE_TO_DEVICE, to_device, began, d->index, hmm_block_addr(b, i), end - i);
 	os_mutex_unlock(&b->lock);
 out:
 	emu_unreserve(d, reserved - used);
@@ -212,6 +219,7 @@ static int run_home(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 {
 	struct hmm_block *b = fb->block;
 	char *alias = emu_alias(b, d->index, i);
+	uint64_t began = hmm_trace_begin();
 	int err;
 
 	*stop = i;
@@ -228,6 +236,7 @@ static int run_home(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 		hmm_block_set_owner(b, p, HMM_OWNER_SYSTEM);
 	b->moved_at = os_now_ns();
 	emu_count(d, EMU_TO_SYSTEM, *stop - i);
+	HMM_TRACE(HMM_TRACE_TO_SYSTEM, to_system, began, d->index, hmm_block_addr(b, i), *stop - i);
 	return err;
 }
 

@@ -97,10 +97,15 @@ static int from_system(struct hmm_block *b, struct emu_device *d, unsigned int i
 	return err;
 }
 
+/*
+ * Straight across. The agent, however few they are: their frames stay, which costs less than to
+ * make them again when the pages come back.
+ */
 static int from_device(struct hmm_block *b, struct emu_device *from, struct emu_device *d,
 		       unsigned int i, unsigned int end, bool streaming, unsigned int *used)
 {
 	char *dst = emu_alias(b, d->index, i), *src = emu_alias(b, from->index, i);
+	uint64_t began = hmm_trace_begin();
 
 	if (!dst || !src)
 		return -ENOMEM;
@@ -110,6 +115,8 @@ static int from_device(struct hmm_block *b, struct emu_device *from, struct emu_
 	else
 		os_copy(dst, src, (end - i) * HMM_PAGE_BYTES);
 	arrived(b, d, i, end, used);
+	emu_count(d, EMU_ACROSS, end - i);
+	HMM_TRACE(HMM_TRACE_ACROSS, across, began, d->index, hmm_block_addr(b, i), end - i);
 	return 0;
 }
 

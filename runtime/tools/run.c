@@ -20,6 +20,7 @@ static const struct field fields[] = {
 	{ "device_faults", "device faults" },
 	{ "cpu_faults", "CPU faults on device pages" },
 	{ "pages_to_device", "pages to the device" },
+	{ "pages_across", "  of them from another device" },
 	{ "pages_to_system", "pages home" },
 	{ "pages_evicted", "  of them evicted" },
 	{ "pages_remote", "pages mapped remotely" },

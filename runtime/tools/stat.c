@@ -27,6 +27,7 @@ static const struct column columns[] = {
 	COLUMN("evict", pages_evicted),   COLUMN("remote", pages_remote),
 	COLUMN("cpuflt", cpu_faults),     COLUMN("devflt", device_faults),
 	COLUMN("launch", launches),       COLUMN("invalid", invalid_faults),
+	COLUMN("across", pages_across),
 };
 
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))

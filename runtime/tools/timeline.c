@@ -19,6 +19,7 @@ static const struct {
 	[HMM_TRACE_LAUNCH_BEGIN] = { "launch", "B" },
 	[HMM_TRACE_LAUNCH_END] = { "launch", "E" },
 	[HMM_TRACE_RESIDENT] = { "resident pages", "C" },
+	[HMM_TRACE_ACROSS] = { "across", "X" },
 };
 
 static void put_string(FILE *f, const char *s)

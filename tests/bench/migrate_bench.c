@@ -27,6 +27,28 @@ static double timed(struct hmm *h, char *p, size_t bytes, int target)
 	return t;
 }
 
+/* From device to device, against the way by the system. */
+static void measure_across(struct hmm *h, const struct size *s, bool huge, int rounds)
+{
+	size_t bytes = s->mib << 20;
+	char *p = bench_pages(bytes, huge), what[128];
+	struct bench_pair across = { 0 };
+
+	for (int i = -1; i < rounds; i++) {
+		double a, b;
+
+		timed(h, p, bytes, 0);
+		a = timed(h, p, bytes, 1);
+		b = timed(h, p, bytes, HMM_SYSTEM) + timed(h, p, bytes, 0);
+		if (i >= 0)
+			bench_add(&across, a, b);
+	}
+	snprintf(what, sizeof(what), "hmm_migrate %zu MiB of %s to another device", s->mib,
+		 huge ? "huge pages" : "4 KiB pages");
+	bench_row(BENCH_SPEED, 0, what, "home and out again", &across);
+	bench_pages_free(p, bytes);
+}
+
 static void measure(struct hmm *h, const struct size *s, bool huge, int rounds)
 {
 	size_t bytes = s->mib << 20;
@@ -61,7 +83,7 @@ static void measure(struct hmm *h, const struct size *s, bool huge, int rounds)
 int main(int argc, char **argv)
 {
 	bool quick = argc > 1 && !strcmp(argv[1], "--quick");
-	struct hmm_open_opts o = { .sz = sizeof(o), .device_bytes = 1280ull << 20 };
+	struct hmm_open_opts o = { .sz = sizeof(o), .devices = 2, .device_bytes = 1280ull << 20 };
 	struct hmm *h;
 
 	bench_need(!hmm_open(&h, &o), "hmm_open");
@@ -70,6 +92,10 @@ int main(int argc, char **argv)
 
 		measure(h, &sizes[i], true, rounds);
 		measure(h, &sizes[i], false, rounds);
+		if (sizes[i].mib < 1024) { /* both devices have frames of it */
+			measure_across(h, &sizes[i], true, rounds);
+			measure_across(h, &sizes[i], false, rounds);
+		}
 	}
 	hmm_close(h);
 	return 0;

@@ -32,8 +32,12 @@ void conf_tear_down(void);
 char *map_pages(size_t bytes, int value);
 /* Is every byte @value? */
 bool all_bytes(const char *p, size_t bytes, int value);
+/* Each word tells where it is. */
+void number(char *p, size_t bytes);
+bool is_numbered(const char *p, size_t bytes);
 int where(const void *p);
 uint32_t page_flags(const void *p);
+bool is_emulated(void);
 /* Do system calls work on migrated memory? */
 bool serves_system_calls(void);
 /* The long counts times HMM_TEST_SCALE. */
@@ -59,5 +63,7 @@ void add_lost_suite(void);
 void add_engine_suite(void);
 void add_file_suite(void);
 void add_scan_suite(void);
+void add_across_suite(void);
+void add_across_race_suite(void);
 
 #endif /* HMM_TESTS_CONF_H */

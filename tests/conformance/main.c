@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* conformance --backend NAME [--algorithm move|wp] */
+/* conformance --backend NAME [--algorithm move|wp] [--suite NAME] */
 #include "conformance/conf.h"
 
 #include <signal.h>
@@ -54,6 +54,20 @@ bool all_bytes(const char *p, size_t bytes, int value)
 	return true;
 }
 
+void number(char *p, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += sizeof(size_t))
+		*(size_t *)(void *)(p + i) = i;
+}
+
+bool is_numbered(const char *p, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += sizeof(size_t))
+		if (*(const size_t *)(const void *)(p + i) != i)
+			return false;
+	return true;
+}
+
 int where(const void *p)
 {
 	struct hmm_page_status s = { .location = -100 };
@@ -68,6 +82,14 @@ uint32_t page_flags(const void *p)
 
 	CU_ASSERT_EQUAL(hmm_query(h, p, 1, &s), 1);
 	return s.flags;
+}
+
+bool is_emulated(void)
+{
+	struct hmm_device_info info = { 0 };
+
+	CU_ASSERT_EQUAL(hmm_device_info(h, 0, &info), 0);
+	return !strcmp(info.backend, "emulated");
 }
 
 bool serves_system_calls(void)
@@ -130,8 +152,16 @@ static int only_open(void)
 	return -err;
 }
 
+static void leave_out_others(const char *suite)
+{
+	CU_set_fail_on_inactive(CU_FALSE);
+	for (CU_pSuite s = CU_get_registry()->pSuite; s; s = s->pNext)
+		CU_set_suite_active(s, !strcmp(s->pName, suite));
+}
+
 int main(int argc, char **argv)
 {
+	const char *suite = NULL;
 	unsigned int failures;
 
 	if (argc == 2 && !strcmp(argv[1], "--open"))
@@ -140,6 +170,8 @@ int main(int argc, char **argv)
 	for (int i = 1; i + 1 < argc; i += 2) {
 		if (!strcmp(argv[i], "--backend"))
 			options.backend = argv[i + 1];
+		else if (!strcmp(argv[i], "--suite"))
+			suite = argv[i + 1];
 		else if (!strcmp(argv[i], "--algorithm") && !strcmp(argv[i + 1], "wp"))
 			options.flags |= HMM_OPEN_NO_MOVE;
 	}
@@ -160,7 +192,11 @@ int main(int argc, char **argv)
 	add_engine_suite();
 	add_file_suite();
 	add_scan_suite();
+	add_across_suite();
+	add_across_race_suite();
 	add_lost_suite();
+	if (suite)
+		leave_out_others(suite);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();

@@ -10,14 +10,6 @@
 #define BLOCK (2 * MIB)
 
 /* What the kernel driver does not take from us is a hint there. */
-static bool is_emulated(void)
-{
-	struct hmm_device_info info = { 0 };
-
-	CU_ASSERT_EQUAL(hmm_device_info(h, 0, &info), 0);
-	return !strcmp(info.backend, "emulated");
-}
-
 /* Blocks at a block's border, each byte 1. */
 static char *map_blocks(size_t blocks)
 {

@@ -24,14 +24,6 @@ static const char *folder(const char *name)
 	return path ? path : "/dev/shm";
 }
 
-static bool is_emulated(void)
-{
-	struct hmm_device_info info = { 0 };
-
-	CU_ASSERT_EQUAL(hmm_device_info(h, 0, &info), 0);
-	return !strcmp(info.backend, "emulated");
-}
-
 static bool on_device(void)
 {
 	return is_emulated() || getenv("HMM_TEST_HMMFS") != NULL;

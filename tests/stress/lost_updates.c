@@ -4,10 +4,11 @@
  * with native loads and stores, increment words of their own in the same pages, while a third
  * thread migrates at random.
  *
- *   lost_updates move|wp [device|client]
+ *   lost_updates move|wp [across [file]] [device|client]
  *
- * With a second argument the named fence is left out (HMM_TEST_SKIP_FENCE), and updates must get
- * lost: the negative control, which shows that this test can fail.
+ * across: two work items in each of two engines, and most pages go from device to device; file: of
+ * a mapped file. With a fence's name that fence is left out (HMM_TEST_SKIP_FENCE), and updates must
+ * get lost: the negative control, which shows that this test can fail.
  *
  * It talks to the engine directly, not through OpenCL, so that only the runtime is tested.
  */
@@ -27,20 +28,27 @@
 #include "engine/cl_wire.h"
 
 #define WRITERS 2 /* on each side */
+#define DEVICES 2
+#define WORDS(device) (2048 + (device)*512ul) /* of a page, those that its engine increments */
 
 static const char source[] = "kernel void inc(global char *m, int pages, int n)\n"
 			     "{ int id = get_global_id(0); uint s = id + 77;\n"
 			     "  for (int i = 0; i < n; i++) { s = s * 1664525 + 1013904223;\n"
 			     "    volatile global uint *p = (volatile global uint *)\n"
-			     "      (m + (ulong)((s >> 8) % pages) * 4096 + 2048 + id * 64);\n"
+			     "      (m + (ulong)((s >> 8) % pages) * 4096 + id * 64);\n"
 			     "    (*p)++; } }\n";
 
 static struct hmm *h;
 static unsigned int open_flags;
 static const char *skipped;
+static unsigned int devices = 1;
+static bool of_file;
 static long scale = 1;
 
 struct engine {
+	unsigned int device;
+	struct run *run;
+	int err; /* of its launch */
 	int fd;
 	uint32_t kernel;
 	char reply[1 << 16];
@@ -83,7 +91,7 @@ static int engine_open(struct engine *e)
 		char name[3];
 	} k = { .kernel = { 0, 3 }, .name = { 'i', 'n', 'c' } };
 	unsigned int generation;
-	int err = hmm_engine_connect(h, 0, &e->fd, &generation);
+	int err = hmm_engine_connect(h, (int)e->device, &e->fd, &generation);
 
 	if (err)
 		return err;
@@ -131,6 +139,13 @@ static void *cpu_writer(void *arg)
 	return NULL;
 }
 
+static int target(uint32_t random)
+{
+	if (devices == 1)
+		return random & 1 ? 0 : HMM_SYSTEM;
+	return random % 16 ? (int)(random / 16 % devices) : HMM_SYSTEM;
+}
+
 static void *migrator(void *arg)
 {
 	struct run *r = arg;
@@ -141,8 +156,7 @@ static void *migrator(void *arg)
 
 		if (n > r->pages - at)
 			n = r->pages - at;
-		hmm_migrate(h, r->memory + at * 4096ul, n * 4096ul, next(&s) & 1 ? 0 : HMM_SYSTEM,
-			    0);
+		hmm_migrate(h, r->memory + at * 4096ul, n * 4096ul, target(next(&s)), 0);
 	}
 	return NULL;
 }
@@ -162,7 +176,7 @@ static int launch(struct engine *e, struct run *r)
 			    .n_args = 3,
 			    .global = { WRITERS },
 			    .local = { 1 } },
-		.memory = { CL_WIRE_ARG_POINTER, 8, (uintptr_t)r->memory },
+		.memory = { CL_WIRE_ARG_POINTER, 8, (uintptr_t)r->memory + WORDS(e->device) },
 		.pages = { CL_WIRE_ARG_VALUE, 4, 0 },
 		.n_pages = (int32_t)r->pages,
 		.count = { CL_WIRE_ARG_VALUE, 4, 0 },
@@ -181,36 +195,79 @@ static long sum(const struct run *r, size_t offset)
 	return total;
 }
 
+static void *engine_writers(void *arg)
+{
+	struct engine *e = arg;
+
+	e->err = launch(e, e->run);
+	return NULL;
+}
+
+static char *memory_map(size_t bytes)
+{
+	int fd = of_file ? memfd_create("lost_updates", MFD_CLOEXEC) : -1;
+	void *p = NULL;
+
+	if (!of_file)
+		p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	else if (ftruncate(fd, (off_t)bytes) ||
+		 hmm_map_file(h, fd, 0, bytes, PROT_READ | PROT_WRITE, 0, &p))
+		p = MAP_FAILED;
+	close(fd);
+	CU_ASSERT_FATAL(p != MAP_FAILED);
+	return p;
+}
+
+static long count_lost(const struct run *r, long count)
+{
+	long lost = 0;
+
+	for (unsigned int i = 0; i < WRITERS; i++) {
+		lost += (1 + (long)devices) * count - sum(r, i * 64ul);
+		for (unsigned int d = 0; d < devices; d++)
+			lost -= sum(r, WORDS(d) + i * 64ul);
+	}
+	return lost;
+}
+
 /* How many of all increments are missing in the end. */
 static long run_once(unsigned int pages, long count)
 {
-	struct run r = { .pages = pages, .count = count };
+	static struct engine e[DEVICES];
+	struct run r = { .pages = pages };
 	struct writer w[WRITERS];
-	pthread_t thread[WRITERS + 1];
-	struct engine e = { .fd = -1 };
-	long lost = 0;
+	pthread_t thread[WRITERS + DEVICES + 1];
+	unsigned int n = 0;
+	long lost;
 
-	r.memory = mmap(NULL, pages * 4096ul, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			-1, 0);
-	CU_ASSERT_FATAL(r.memory != MAP_FAILED);
-	CU_ASSERT_EQUAL_FATAL(engine_open(&e), 0);
-	r.count = 0; /* compile now, so that both sides start together */
-	CU_ASSERT_EQUAL(launch(&e, &r), 0);
+	r.memory = memory_map(pages * 4096ul);
+	for (unsigned int d = 0; d < devices; d++) {
+		e[d].device = d;
+		e[d].run = &r;
+		CU_ASSERT_EQUAL_FATAL(engine_open(&e[d]), 0);
+		CU_ASSERT_EQUAL(launch(&e[d], &r), 0); /* compile now: all start together */
+	}
 	r.count = count;
 	for (unsigned int i = 0; i < WRITERS; i++) {
 		w[i] = (struct writer){ &r, i };
-		pthread_create(&thread[i], NULL, cpu_writer, &w[i]);
+		pthread_create(&thread[n++], NULL, cpu_writer, &w[i]);
 	}
-	pthread_create(&thread[WRITERS], NULL, migrator, &r);
-	CU_ASSERT_EQUAL(launch(&e, &r), 0);
-	for (unsigned int i = 0; i < WRITERS; i++)
-		pthread_join(thread[i], NULL);
+	for (unsigned int d = 0; d < devices; d++)
+		pthread_create(&thread[n++], NULL, engine_writers, &e[d]);
+	pthread_create(&thread[n], NULL, migrator, &r);
+	while (n)
+		pthread_join(thread[--n], NULL);
 	atomic_store(&r.stop, true);
-	pthread_join(thread[WRITERS], NULL);
-	for (unsigned int i = 0; i < WRITERS; i++)
-		lost += 2 * count - sum(&r, i * 64ul) - sum(&r, 2048 + i * 64ul);
-	close(e.fd);
-	munmap(r.memory, pages * 4096ul);
+	pthread_join(thread[WRITERS + devices], NULL);
+	lost = count_lost(&r, count);
+	for (unsigned int d = 0; d < devices; d++) {
+		CU_ASSERT_EQUAL(e[d].err, 0);
+		close(e[d].fd);
+	}
+	if (of_file)
+		hmm_unmap(h, r.memory, pages * 4096ul);
+	else
+		munmap(r.memory, pages * 4096ul);
 	return lost;
 }
 
@@ -222,21 +279,24 @@ static void increments(void)
 		long count;
 	} runs[] = { { 1, 8000000 }, { 4, 4000000 }, { 64, 400000 }, { 1000, 60000 } };
 	struct hmm_stats before = { .sz = sizeof(before) }, after = { .sz = sizeof(after) };
-	long lost = 0;
+	/* Pages that two engines and the CPU want are seldom where they are wanted. */
+	long share = devices > 1 ? 8 : 1, lost = 0;
 
 	/* Without a fence the first that is lost will do. */
 	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]) && !(skipped && lost); i++) {
-		long n;
+		long n, count = runs[i].count / share * scale;
 
 		hmm_stats(h, -1, &before);
-		n = run_once(runs[i].pages, runs[i].count * scale);
+		n = run_once(runs[i].pages, count);
 		hmm_stats(h, -1, &after);
-		printf("\n    %4u pages, 4 writers, %ld increments each: %ld lost; "
-		       "%lu pages out, %lu home",
-		       runs[i].pages, runs[i].count * scale, n,
+		printf("\n    %4u pages, %u writers, %ld increments each: %ld lost; "
+		       "%lu pages out (%lu across), %lu home",
+		       runs[i].pages, WRITERS * (1 + devices), count, n,
 		       (unsigned long)(after.pages_to_device - before.pages_to_device),
+		       (unsigned long)(after.pages_across - before.pages_across),
 		       (unsigned long)(after.pages_to_system - before.pages_to_system));
 		fflush(stdout);
+		CU_ASSERT(devices == 1 || after.pages_across > before.pages_across);
 		lost += n;
 	}
 	CU_ASSERT(skipped ? lost > 0 : lost == 0);
@@ -244,7 +304,7 @@ static void increments(void)
 
 static int start(void)
 {
-	struct hmm_open_opts o = { .sz = sizeof(o), .flags = open_flags };
+	struct hmm_open_opts o = { .sz = sizeof(o), .devices = devices, .flags = open_flags };
 
 	return hmm_open(&h, &o);
 }
@@ -264,10 +324,16 @@ int main(int argc, char **argv)
 		scale = atol(getenv("HMM_TEST_SCALE"));
 	if (argc > 1 && !strcmp(argv[1], "wp"))
 		open_flags = HMM_OPEN_NO_MOVE;
-	if (argc > 2) {
-		skipped = argv[2];
-		setenv("HMM_TEST_SKIP_FENCE", skipped, 1);
+	for (int i = 2; i < argc; i++) {
+		if (!strcmp(argv[i], "across"))
+			devices = DEVICES;
+		else if (!strcmp(argv[i], "file"))
+			of_file = true;
+		else
+			skipped = argv[i];
 	}
+	if (skipped)
+		setenv("HMM_TEST_SKIP_FENCE", skipped, 1);
 	CU_initialize_registry();
 	s = CU_add_suite(skipped ? "lost updates, a fence left out" : "lost updates", start, stop);
 	CU_add_test(s, "concurrent increments", increments);

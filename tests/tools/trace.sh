@@ -64,7 +64,7 @@ python3 -m json.tool "$json" >/dev/null || complain "killed: no JSON"
 if [ -n "${HMM_TEST_PROBES:-}" ]; then
 	library=$(ldd "$subject" | awk '/libhmm/ { print $3 }')
 	for probe in cpu_fault_begin cpu_fault device_fault_begin device_fault migrate to_device \
-		to_system evict writeback launch_begin launch_end; do
+		to_system across evict writeback launch_begin launch_end; do
 		readelf -n "$library" | grep -q "Name: $probe\$" || complain "no probe $probe"
 	done
 fi
