@@ -190,7 +190,8 @@ int hmm_query(struct hmm *h, const void *addr, size_t length, struct hmm_page_st
  * Advice holds for addresses, whatever is mapped there later, until its opposite is given or the
  * last handle is closed; a forked child starts without any. No advice changes what is in memory.
  * With NO_MIGRATE hmm_migrate() to a device leaves the pages out, uncounted; a device that faults
- * on a private page of it gets no access (emulated), or takes it none the less (drm).
+ * on a page of it, private or of a mapped file, gets no access (emulated), or takes it none the
+ * less (drm).
  *
  * Return: 0, or -EINVAL (zero or wrapping length, unknown advice or target), -EFAULT (a page is
  * unmapped), -ENODEV (ACCESSED_BY a device that is gone), -ENOMEM, -EPERM (forked child). With

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* What the emulated devices do about hmm_advise(), and about HMM_MIGRATE. */
-#include "emulated/emu.h"
+#include "emulated/file.h"
 #include "os/enter.h"
 
 #include <errno.h>
@@ -20,17 +20,18 @@ static bool is_elsewhere(const struct hmm_advice *a, int place)
 	return place >= 0 ? a->preferred != place : a->preferred >= 0;
 }
 
-unsigned int emu_window(struct hmm_window *w, uintptr_t addr, int place, unsigned int first)
+unsigned int emu_window(struct hmm_window *w, uintptr_t addr, uintptr_t at, int place,
+			unsigned int first)
 {
 	uintptr_t end;
 	struct hmm_advice a = hmm_advice_at(addr, &end);
-	unsigned int pages = HMM_BLOCK_PAGES - hmm_block_index(addr);
+	unsigned int pages = HMM_BLOCK_PAGES - hmm_block_index(at);
 
 	if (a.pattern == HMM_ADVICE_RANDOM || is_elsewhere(&a, place)) {
 		pages = 1;
 	} else if (a.pattern != HMM_ADVICE_SEQUENTIAL) {
 		os_mutex_lock(&emu.window_lock);
-		pages = hmm_window_pages(w, addr, first);
+		pages = hmm_window_pages(w, at, first);
 		os_mutex_unlock(&emu.window_lock);
 	}
 	/* What lies behind may have been advised otherwise. */
@@ -39,18 +40,16 @@ unsigned int emu_window(struct hmm_window *w, uintptr_t addr, int place, unsigne
 		       pages;
 }
 
-/* Pages [i, end) of a block. Locking: b->lock. */
-static int evict(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
+/* One that is busy is passed over. */
+static int try_evict(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {
-	unsigned int before = b->dev[d->index].resident, after;
-	int err = emu_to_system(b, d, i, end, false);
+	int err;
 
-	after = b->dev[d->index].resident;
-	emu_count(d, EMU_EVICTED, before - after);
-	for (; i < end; i++)
-		if (b->owner[i] != HMM_OWNER_DEVICE(d->index))
-			emu_frames_free(b, d, i, i + 1);
-	return err || before != after ? err : EMU_NO_ROOM;
+	if (!b->dev[d->index].resident || !os_mutex_trylock(&b->lock))
+		return EMU_NO_ROOM;
+	err = emu_evict(b, d, i, end);
+	os_mutex_unlock(&b->lock);
+	return err;
 }
 
 static int evict_range(struct emu_device *d, uintptr_t at, uintptr_t end)
@@ -61,13 +60,39 @@ static int evict_range(struct emu_device *d, uintptr_t at, uintptr_t end)
 	while (err == EMU_NO_ROOM && at < end && (b = hmm_block_next(&emu.table, at, end))) {
 		uintptr_t next = b->start + HMM_BLOCK_BYTES;
 
-		if (b->dev[d->index].resident && os_mutex_trylock(&b->lock)) {
-			err = evict(b, d, at > b->start ? hmm_block_index(at) : 0,
-				    end < next ? hmm_block_index(end) : HMM_BLOCK_PAGES);
-			os_mutex_unlock(&b->lock);
-		}
+		err = try_evict(b, d, at > b->start ? hmm_block_index(at) : 0,
+				end < next ? hmm_block_index(end) : HMM_BLOCK_PAGES);
 		at = next;
 	}
+	return err;
+}
+
+/* Pages [page, end) of a file. */
+static int evict_pages(struct emu_device *d, struct emu_file *f, uint64_t page, uint64_t end)
+{
+	int err = EMU_NO_ROOM;
+	struct emu_fblock *fb;
+
+	while (err == EMU_NO_ROOM && page < end && (fb = emu_fblock_next(f, page, end))) {
+		uint64_t next = fb->first + HMM_BLOCK_PAGES;
+
+		err = try_evict(fb->block, d,
+				page > fb->first ? (unsigned int)(page - fb->first) : 0,
+				end < next ? (unsigned int)(end - fb->first) : HMM_BLOCK_PAGES);
+		page = next;
+	}
+	return err;
+}
+
+/* What of the range is of mapped files, whose blocks are elsewhere. */
+static int evict_files(struct emu_device *d, uintptr_t at, uintptr_t end)
+{
+	int err = EMU_NO_ROOM;
+	const struct emu_map *m;
+
+	for (; err == EMU_NO_ROOM && (m = emu_map_next(at, end)); at = m->end)
+		err = evict_pages(d, m->file, emu_map_page(m, at > m->start ? at : m->start),
+				  emu_map_page(m, end < m->end ? end : m->end));
 	return err;
 }
 
@@ -77,8 +102,22 @@ int emu_evict_advised(struct emu_device *d)
 	int err = EMU_NO_ROOM;
 
 	for (; err == EMU_NO_ROOM && hmm_advice_next_victim(at, &start, &end); at = end)
-		err = evict_range(d, start, end);
+		if ((err = evict_range(d, start, end)) == EMU_NO_ROOM)
+			err = evict_files(d, start, end);
 	return err;
+}
+
+bool emu_is_preferred(const struct hmm_block *b, const struct emu_device *d)
+{
+	struct emu_piece p = { 0 };
+	bool found = false;
+
+	if (!b->file)
+		return hmm_advice_prefers(b->start, b->start + HMM_BLOCK_BYTES, (int)d->index);
+	while (!found && emu_piece_next(b->file, 0, HMM_BLOCK_PAGES, &p))
+		found = hmm_advice_prefers(p.addr, p.addr + (p.end - p.i) * HMM_PAGE_BYTES,
+					   (int)d->index);
+	return found;
 }
 
 struct advised_args {
@@ -86,17 +125,22 @@ struct advised_args {
 	struct emu_device *device;
 };
 
-/* Shared mappings are mapped at once, not when the device touches them. */
+/*
+ * The kernel's shared mappings are mapped at once, not when the device touches them. A mapped
+ * file's memory is not all there, and the device's stores to it must be seen.
+ */
 static long map_shared_on_stack(void *arg)
 {
 	struct advised_args *a = arg;
 	struct os_vma v;
+	bool is_file;
 	int err = 0;
 
 	for (uintptr_t at = a->start; !err && at < a->end; at = v.end) {
 		if (os_vma_find(at, &v) || v.start > at)
 			return -EFAULT;
-		if (v.kind == OS_VMA_SHARED && v.read)
+		emu_file_border(at, v.end, &is_file);
+		if (v.kind == OS_VMA_SHARED && v.read && !is_file)
 			err = emu_remote_map(a->device, &v);
 	}
 	return err;

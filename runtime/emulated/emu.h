@@ -134,6 +134,11 @@ void emu_frames_free(struct hmm_block *b, struct emu_device *d, unsigned int i, 
  */
 int emu_reserve(struct emu_device *d, unsigned int pages);
 void emu_unreserve(struct emu_device *d, unsigned int pages);
+/*
+ * What the device has of pages [i, end) leaves it, or is dropped. 0, EMU_NO_ROOM (nothing left), or
+ * as emu_to_system(). Locking: mirror, b->lock.
+ */
+int emu_evict(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
 
 /*
  * Move pages [i, end) of a block. Locking: mirror and block->lock.
@@ -191,10 +196,18 @@ size_t emu_accessible(uintptr_t addr, size_t length, bool write);
 /* advice.c */
 /* Must the page stay in the system, whatever a device's fault wants? */
 bool emu_is_kept(uintptr_t addr);
-/* Pages to bring along with a fault. @place: a device, or HMM_SYSTEM. Locking: leaves. */
-unsigned int emu_window(struct hmm_window *w, uintptr_t addr, int place, unsigned int first);
+#define EMU_WHY_KEPT "HMM_MIGRATE, or its advice, keeps the page in system memory"
+/*
+ * Pages to bring along with a fault: at most to the end of the block, of which @at is the address
+ * of the page; @addr, where it was touched, is another one in a mapped file. @place: a device, or
+ * HMM_SYSTEM. Locking: leaves.
+ */
+unsigned int emu_window(struct hmm_window *w, uintptr_t addr, uintptr_t at, int place,
+			unsigned int first);
 /* Evict pages that were advised to go first; 0 (some went), EMU_NO_ROOM, or as emu_reserve(). */
-int emu_evict_advised(struct emu_device *d);
+int emu_evict_advised(struct emu_device *d); /* locking: mirror, no block */
+/* Is the device the preferred location of a page of the block? Locking: mirror. */
+bool emu_is_preferred(const struct hmm_block *b, const struct emu_device *d);
 int emu_advised(uintptr_t start, uintptr_t end, int advice, int target);
 
 /*

@@ -106,7 +106,7 @@ static int bring_home(struct hmm_block *b, uintptr_t addr, bool write, bool *wok
 	struct emu_device *d = &emu.device[b->owner[hmm_block_index(addr)] - 1];
 	unsigned int i = hmm_block_index(addr), pages;
 
-	pages = emu_window(&emu.cpu_window, addr, HMM_SYSTEM, FIRST_WINDOW);
+	pages = emu_window(&emu.cpu_window, addr, addr, HMM_SYSTEM, FIRST_WINDOW);
 	emu_prefetch(&emu.cpu_window, hmm_block_addr(b, i + pages), pages);
 	emu_count(d, EMU_CPU_FAULTS, 1);
 	if (!write && emu_device_up(d)) {

@@ -71,7 +71,8 @@ static bool allow_writes(struct emu_device *d, struct hmm_block *b, uintptr_t ad
 /* The window's pages, as far as their mapping goes. */
 static unsigned int window_in(struct emu_device *d, const struct os_vma *v, uintptr_t addr)
 {
-	unsigned int pages = emu_window(&emu.device_window, addr, (int)d->index, FIRST_WINDOW);
+	unsigned int pages = emu_window(&emu.device_window, addr, addr, (int)d->index,
+					FIRST_WINDOW);
 
 	if (addr + pages * HMM_PAGE_BYTES > v->end)
 		pages = (unsigned int)((v->end - addr) >> HMM_PAGE_SHIFT);
@@ -167,7 +168,7 @@ static const char *resolve(struct emu_device *d, uintptr_t addr, bool write, boo
 	else if (v.kind == OS_VMA_FILE_PRIVATE && (err = emu_make_anonymous(&v)))
 		;
 	else if (emu_is_kept(addr))
-		return "HMM_MIGRATE, or its advice, keeps the page in system memory";
+		return EMU_WHY_KEPT;
 	else if (!write && b && emu_share_again(b, d, hmm_block_index(addr)))
 		err = 0;
 	else

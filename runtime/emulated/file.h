@@ -87,6 +87,8 @@ struct emu_piece {
 
 /* file_map.c: the mappings. Locking: mirror; exclusively to add. */
 const struct emu_map *emu_map_find(uintptr_t addr);
+/* The first one in [addr, end). */
+const struct emu_map *emu_map_next(uintptr_t addr, uintptr_t end);
 int emu_map_add(const struct emu_map *m);
 int emu_extents_add(struct emu_file *f, uint64_t page, uint64_t end);
 void emu_extents_free(struct emu_file *f);
@@ -132,7 +134,8 @@ int emu_file_install(struct emu_fblock *fb, unsigned int i, unsigned int end, co
 void emu_file_punch(struct emu_fblock *fb, unsigned int i, unsigned int end);
 void emu_file_drop(struct emu_fblock *fb, unsigned int i, unsigned int end);
 /* What the device has and the file has, too: it is read again when it is touched. */
-void emu_file_drop_clean(struct hmm_block *b, struct emu_device *d);
+void emu_file_drop_clean(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			 unsigned int end);
 /* No lock held: read what of [i, end) is not there. 0, EMU_EOF (@i is beyond), or -errno. */
 int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int end);
 bool emu_file_cpu_fault(const struct uffd_msg *msg, uint8_t homes); /* false: not of a file */
@@ -145,8 +148,11 @@ void emu_file_protect_device(struct emu_fblock *fb, struct emu_device *d, unsign
 /* Entries in the device's page table for what it has of [i, end). Locking: as above. */
 void emu_file_map_device(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 			 unsigned int end);
-/* To the device. @store: it is about to store to page @i. No lock held. */
-int emu_file_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+/*
+ * To the device, but for what advice of the mapping keeps, in which @addr is page @i. @store: it is
+ * about to store to that page. No lock held.
+ */
+int emu_file_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr, unsigned int i,
 		 unsigned int end, bool store);
 /* One part of a range, at most a block: pages on the target. No lock held. */
 long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d);

@@ -59,10 +59,9 @@ static const char *find_touched(struct touch *t, struct emu_device *d)
 	else if (m)
 		t->served = is_resident(t->fb, d, m, t->addr, t->i, t->store, t->protected);
 	if (m && !why && !t->served) {
-		os_mutex_lock(&emu.window_lock);
-		t->pages = hmm_window_pages(&emu.device_window, hmm_block_addr(t->fb->block, t->i),
-					    FIRST_WINDOW);
-		os_mutex_unlock(&emu.window_lock);
+		t->pages = emu_window(&emu.device_window, t->addr,
+				      hmm_block_addr(t->fb->block, t->i), (int)d->index,
+				      FIRST_WINDOW);
 		if (t->pages > (m->end - t->addr) >> HMM_PAGE_SHIFT)
 			t->pages = (unsigned int)((m->end - t->addr) >> HMM_PAGE_SHIFT);
 	}
@@ -86,7 +85,7 @@ static const char *fetch(struct touch *t, struct emu_device *d)
 		t->pages = (unsigned int)d->capacity;
 	emu_dwell(t->fb->block);
 	if (!err)
-		err = emu_file_out(t->f, t->fb, d, t->i, t->i + t->pages, t->store);
+		err = emu_file_out(t->fb, d, t->addr, t->i, t->i + t->pages, t->store);
 	if (err == EMU_EOF)
 		return NULL; /* it shrinks right now: it faults again */
 	if (err == -ENOMEM)
@@ -112,6 +111,8 @@ bool emu_file_device_fault(struct emu_device *d, uintptr_t addr, bool write, boo
 	if (!*why && !t.served) {
 		if (os_vma_find(addr, &v) || v.start > addr || !v.read || (write && !v.write))
 			*why = "the mapping has no such access";
+		else if (emu_is_kept(addr))
+			*why = EMU_WHY_KEPT;
 		else
 			*why = fetch(&t, d);
 		if (!*why)

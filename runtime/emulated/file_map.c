@@ -36,6 +36,15 @@ const struct emu_map *emu_map_find(uintptr_t addr)
 	return &emu_files.map[i];
 }
 
+const struct emu_map *emu_map_next(uintptr_t addr, uintptr_t end)
+{
+	unsigned int i = find(addr);
+
+	if (addr >= end || i == atomic_load(&emu_files.n) || emu_files.map[i].start >= end)
+		return NULL;
+	return &emu_files.map[i];
+}
+
 bool emu_piece_next(const struct emu_fblock *fb, unsigned int i, unsigned int end,
 		    struct emu_piece *p)
 {

@@ -146,6 +146,27 @@ static int move_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 	return err;
 }
 
+/* As in range.c: the advice is asked again with the block locked. @addr: page @i. */
+static int allowed_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr, unsigned int i,
+		       unsigned int end, unsigned int *used)
+{
+	int err = 0;
+
+	while (!err && i < end) {
+		uintptr_t last;
+		bool kept = hmm_advice_at(addr, &last).no_migrate;
+		unsigned int n = end - i;
+
+		if ((last - addr) >> HMM_PAGE_SHIFT < n)
+			n = (unsigned int)((last - addr) >> HMM_PAGE_SHIFT);
+		if (!kept)
+			err = move_out(fb, d, i, i + n, used);
+		addr += n * HMM_PAGE_BYTES;
+		i += n;
+	}
+	return err;
+}
+
 static unsigned int missing_frames(const struct hmm_block *b, const struct emu_device *d,
 				   unsigned int i, unsigned int end)
 {
@@ -157,8 +178,8 @@ static unsigned int missing_frames(const struct hmm_block *b, const struct emu_d
 }
 
 /* One try. Frames are promised before the block is locked: eviction locks blocks. */
-static int try_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i, unsigned int end,
-		   bool store)
+static int try_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr, unsigned int i,
+		   unsigned int end, bool store)
 {
 	struct hmm_block *b = fb->block;
 	unsigned int reserved = 0, used = 0, need;
@@ -182,7 +203,7 @@ static int try_out(struct emu_fblock *fb, struct emu_device *d, unsigned int i, 
 	else if (!emu_device_up(d))
 		err = -ENODEV;
 	else
-		err = move_out(fb, d, i, end, &used);
+		err = allowed_out(fb, d, addr, i, end, &used);
 	if (store && b->owner[i] == HMM_OWNER_DEVICE(d->index))
 		hmm_bits_set(&fb->dirty, i);
 	emu_file_map_device(fb, d, i, end);
@@ -195,16 +216,16 @@ out:
 	return err;
 }
 
-int emu_file_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d, unsigned int i,
+int emu_file_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr, unsigned int i,
 		 unsigned int end, bool store)
 {
 	uint64_t until = os_now_ns() + ROOM_NS;
 	int err;
 
 	for (;;) {
-		err = emu_file_populate(f, fb, i, end);
+		err = emu_file_populate(fb->file, fb, i, end);
 		if (!err)
-			err = try_out(fb, d, i, end, store);
+			err = try_out(fb, d, addr, i, end, store);
 		if (err == EMU_DRAIN)
 			emu_events_drain();
 		else if (err == EMU_WAIT || (err == EMU_NO_ROOM && os_now_ns() < until))
@@ -257,9 +278,10 @@ int emu_file_home(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 	return err == EMU_WAIT ? EMU_DRAIN : err;
 }
 
-static long part_out(struct emu_file *f, struct emu_fblock *fb, struct emu_device *d,
-		     unsigned int i, unsigned int end)
+static long part_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr, unsigned int i,
+		     unsigned int end)
 {
+	struct emu_file *f = fb->file;
 	const uint8_t owner = HMM_OWNER_DEVICE(d->index);
 	long on = 0;
 	int err;
@@ -273,7 +295,7 @@ static long part_out(struct emu_file *f, struct emu_fblock *fb, struct emu_devic
 			return err;
 		if (!err)
 			err = emu_file_out(
-				f, fb, d, i,
+				fb, d, addr, i,
 				fb->first + end > pages ? (unsigned int)(pages - fb->first) : end,
 				false);
 		/* A fork says nothing about room. */
@@ -293,7 +315,8 @@ static long part_home(struct emu_fblock *fb, unsigned int i, unsigned int end)
 	return err ? err : on;
 }
 
-long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d)
+/* A range with one advice. */
+static long migrate_run(uintptr_t start, uintptr_t end, struct emu_device *d)
 {
 	struct emu_file *f;
 	unsigned int pages;
@@ -308,8 +331,27 @@ long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d)
 		if (!fb)
 			n = -ENOMEM;
 		else
-			n = d ? part_out(f, fb, d, i, i + pages) : part_home(fb, i, i + pages);
+			n = d ? part_out(fb, d, start, i, i + pages) : part_home(fb, i, i + pages);
 		emu_file_put(f);
+		if (n < 0)
+			return n;
+		on += n;
+	}
+	return on;
+}
+
+/* What was advised not to migrate is not even read. */
+long emu_file_migrate(uintptr_t start, uintptr_t end, struct emu_device *d)
+{
+	long n, on = 0;
+	uintptr_t stop;
+
+	for (; start < end; start = stop) {
+		bool kept = d && hmm_advice_at(start, &stop).no_migrate;
+
+		if (!d || stop > end)
+			stop = end;
+		n = kept ? emu_file_count(start, stop, d) : migrate_run(start, stop, d);
 		if (n < 0)
 			return n;
 		on += n;

@@ -74,12 +74,13 @@ void emu_file_drop(struct emu_fblock *fb, unsigned int i, unsigned int end)
 }
 
 /* A store of the device to one of them faults, for they are clean, and waits for the block. */
-void emu_file_drop_clean(struct hmm_block *b, struct emu_device *d)
+void emu_file_drop_clean(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			 unsigned int end)
 {
 	struct emu_fblock *fb = b->file;
 
 	atomic_fetch_add(&fb->file->epoch, 1);
-	for (unsigned int i = 0; i < HMM_BLOCK_PAGES; i++) {
+	for (; i < end; i++) {
 		if (b->owner[i] != HMM_OWNER_DEVICE(d->index) || hmm_bits_test(&fb->dirty, i) ||
 		    hmm_bits_test(&fb->written, i))
 			continue;
@@ -251,15 +252,13 @@ static bool is_lost(const struct emu_fblock *fb, unsigned int i)
 	return (uint64_t)os_syscall3(SYS_lseek, fb->file->memory, at, SEEK_DATA) != at;
 }
 
-static int bring_home(struct emu_fblock *fb, unsigned int i)
+static int bring_home(struct emu_fblock *fb, uintptr_t addr, unsigned int i)
 {
 	struct hmm_block *b = fb->block;
 	struct emu_device *d = &emu.device[b->owner[i] - 1];
-	unsigned int pages;
+	unsigned int pages = emu_window(&emu.cpu_window, addr, hmm_block_addr(b, i), HMM_SYSTEM,
+					FIRST_HOME);
 
-	os_mutex_lock(&emu.window_lock);
-	pages = hmm_window_pages(&emu.cpu_window, hmm_block_addr(b, i), FIRST_HOME);
-	os_mutex_unlock(&emu.window_lock);
 	emu_prefetch(&emu.cpu_window, hmm_block_addr(b, i + pages), pages);
 	emu_count(d, EMU_CPU_FAULTS, 1);
 	return emu_file_home(b, d, i, i + pages);
@@ -269,6 +268,8 @@ struct fault {
 	uintptr_t addr;
 	bool protected, write;
 	uint8_t homes;
+	bool reading; /* since its owner had changed @moves times */
+	uint8_t moves;
 	struct emu_file *file; /* with a user more after EMU_READ */
 	struct emu_fblock *fb;
 	unsigned int i, pages;
@@ -283,19 +284,22 @@ static int serve_page(struct fault *q, const struct emu_map *m)
 
 	if (owner && fb->block->homes[i] != q->homes)
 		return 0; /* an old message, see fault_cpu.c */
+	if (owner && q->reading && fb->block->moves[i] != q->moves)
+		return 0; /* so is this: the thread went on as soon as the page was read */
 	if (owner)
-		return bring_home(fb, i);
+		return bring_home(fb, q->addr, i);
 	if (hmm_bits_test(&fb->present, i) && (q->protected || !is_lost(fb, i)))
 		return q->write ? open_page(fb, m, q->addr, i) : 0;
 	if (q->protected)
 		return 0;
 	if (hmm_bits_test(&fb->present, i))
 		emu_file_drop(fb, i, i + 1);
-	os_mutex_lock(&emu.window_lock);
-	q->pages = hmm_window_pages(&q->file->window, hmm_block_addr(fb->block, i), FIRST_READ);
-	os_mutex_unlock(&emu.window_lock);
+	q->pages = emu_window(&q->file->window, q->addr, hmm_block_addr(fb->block, i), HMM_SYSTEM,
+			      FIRST_READ);
 	if (q->pages > (m->end - q->addr) >> HMM_PAGE_SHIFT)
 		q->pages = (unsigned int)((m->end - q->addr) >> HMM_PAGE_SHIFT);
+	q->reading = true;
+	q->moves = fb->block->moves[i];
 	atomic_fetch_add(&q->file->users, 1);
 	return EMU_READ;
 }

@@ -25,25 +25,24 @@ void emu_unreserve(struct emu_device *d, unsigned int pages)
 }
 
 /* Locking: b->lock. */
-static void free_recycled(struct hmm_block *b, struct emu_device *d)
+static void free_recycled(struct hmm_block *b, struct emu_device *d, unsigned int i,
+			  unsigned int end)
 {
-	struct hmm_block_device *n = &b->dev[d->index];
 	uint8_t owner = HMM_OWNER_DEVICE(d->index);
 
-	for (unsigned int i = 0; i < HMM_BLOCK_PAGES; i++) {
+	hmm_bits_clear_range(&b->dev[d->index].copies, i, end);
+	for (; i < end; i++) {
 		unsigned int stop = i;
 
-		while (stop < HMM_BLOCK_PAGES && b->owner[stop] != owner)
+		while (stop < end && b->owner[stop] != owner)
 			stop++;
 		if (stop > i)
 			emu_frames_free(b, d, i, stop);
 		i = stop;
 	}
-	hmm_bits_clear_range(&n->copies, 0, HMM_BLOCK_PAGES);
 }
 
-/* Locking: b->lock. */
-static int evict(struct hmm_block *b, struct emu_device *d)
+int emu_evict(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {
 	unsigned int before = b->dev[d->index].resident;
 	uint64_t began = hmm_trace_begin();
@@ -51,19 +50,27 @@ static int evict(struct hmm_block *b, struct emu_device *d)
 	int err;
 
 	if (b->file)
-		emu_file_drop_clean(b, d);
-	err = emu_to_system(b, d, 0, HMM_BLOCK_PAGES, false);
+		emu_file_drop_clean(b, d, i, end);
+	err = emu_to_system(b, d, i, end, false);
 	after = b->dev[d->index].resident;
 
 	emu_count(d, EMU_EVICTED, before - after);
-	HMM_TRACE(HMM_TRACE_EVICT, evict, began, d->index, b->start, before - after);
-	free_recycled(b, d);
-	/* Pages that would not leave must not be the next victim again. */
-	if (after)
-		hmm_lru_touch(&emu.table, b, d->index);
+	HMM_TRACE(HMM_TRACE_EVICT, evict, began, d->index, hmm_block_addr(b, i), before - after);
+	free_recycled(b, d, i, end);
 	if (err)
 		return err;
 	return before == after ? EMU_NO_ROOM : 0;
+}
+
+/* Locking: b->lock. */
+static int evict_block(struct hmm_block *b, struct emu_device *d)
+{
+	int err = emu_evict(b, d, 0, HMM_BLOCK_PAGES);
+
+	/* Pages that would not leave must not be the next victim again. */
+	if (b->dev[d->index].resident)
+		hmm_lru_touch(&emu.table, b, d->index);
+	return err;
 }
 
 /* The oldest, but blocks with pages that prefer this device only when there is no other. */
@@ -73,7 +80,7 @@ static struct hmm_block *victim(struct emu_device *d)
 
 	for (unsigned int skip = 0; (b = hmm_lru_victim(&emu.table, d->index, false, skip));
 	     skip++) {
-		if (!hmm_advice_prefers(b->start, b->start + HMM_BLOCK_BYTES, (int)d->index))
+		if (!emu_is_preferred(b, d))
 			return b;
 		os_mutex_unlock(&b->lock);
 	}
@@ -89,12 +96,12 @@ int emu_reserve(struct emu_device *d, unsigned int pages)
 		int err = 0;
 
 		if (b) {
-			free_recycled(b, d);
+			free_recycled(b, d, 0, HMM_BLOCK_PAGES);
 		} else {
 			err = emu_evict_advised(d);
 			b = err == EMU_NO_ROOM ? victim(d) : NULL;
 			if (b)
-				err = evict(b, d);
+				err = evict_block(b, d);
 		}
 		if (b)
 			os_mutex_unlock(&b->lock);

@@ -51,6 +51,7 @@ bool is_gone(int pid, int ms);
 void add_open_suite(void);
 void add_query_suite(void);
 void add_advice_suite(void);
+void add_file_advice_suite(void);
 void add_policy_suite(void);
 void add_pinned_suite(void);
 void add_async_suite(void);

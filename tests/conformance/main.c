@@ -181,6 +181,7 @@ int main(int argc, char **argv)
 	add_open_suite();
 	add_query_suite();
 	add_advice_suite();
+	add_file_advice_suite();
 	add_policy_suite();
 	add_pinned_suite();
 	add_async_suite();

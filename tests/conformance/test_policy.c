@@ -39,10 +39,24 @@ static char *map_shared(int fd)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* A page of a file, each byte @value. */
+static char *map_file(char value)
+{
+	int fd = memfd_create("policy", MFD_CLOEXEC);
+	void *p = NULL;
+
+	if (fd < 0 || ftruncate(fd, PAGE) || pwrite(fd, &value, 1, 0) != 1 ||
+	    hmm_map_file(h, fd, 0, PAGE, PROT_READ | PROT_WRITE, 0, &p))
+		return NULL;
+	close(fd);
+	return p;
+}
+
 static int child_off(void *unused)
 {
 	static const char constant[] = "constant";
 	char *p = map_pages(8 * PAGE, 7), *shared = map_shared(memfd_create("off", MFD_CLOEXEC));
+	char *file;
 	struct hmm_stats s = { .sz = sizeof(s) };
 
 	(void)unused;
@@ -60,6 +74,10 @@ static int child_off(void *unused)
 	shared[0] = 9;
 	if (device_reads(shared) != 9 || device_reads(constant) != 'c')
 		return 5;
+	file = map_file(5);
+	if (!file || device_reads(file) != -EFAULT || hmm_migrate(h, file, PAGE, 0, 0) ||
+	    file[0] != 5 || device_reads(file) != -EFAULT)
+		return 8;
 	munmap(p + PAGE, PAGE);
 	if (hmm_migrate(h, p, 8 * PAGE, 0, 0) != -EFAULT)
 		return 6;
@@ -70,7 +88,7 @@ static int child_off(void *unused)
 
 static int child_explicit(void *unused)
 {
-	char *p = map_pages(8 * PAGE, 7);
+	char *p = map_pages(8 * PAGE, 7), *file;
 
 	(void)unused;
 	if (is_refused("explicit"))
@@ -86,6 +104,13 @@ static int child_explicit(void *unused)
 	p[0]++; /* the CPU has no other way */
 	if (where(p) != HMM_SYSTEM || device_reads(p) != -EFAULT)
 		return 5;
+	file = map_file(5);
+	if (!file || device_reads(file) != -EFAULT || hmm_migrate(h, file, PAGE, 0, 0) != 1 ||
+	    device_reads(file) != 5)
+		return 7;
+	file[0]++;
+	if (where(file) != HMM_SYSTEM || device_reads(file) != -EFAULT)
+		return 8;
 	hmm_close(h);
 	return p[0] == 8 && all_bytes(p + 1, 8 * PAGE - 1, 7) ? 0 : 6;
 }
