@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Installs BUILD to a prefix and builds a C and a C++ program against it, by pkg-config and by
-# CMake, as a user would; then runs them, and hmmctl, from there.
+# CMake, as a user would; then runs them, and hmmctl, from there. And looks whether manual pages and
+# the OpenCL platform are where they are looked for.
 set -euo pipefail
 build=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -30,4 +31,17 @@ for program in "$work/c" "$work/cxx" "$work/project/build/consumer-c" \
 	"$program"
 done
 "$work/prefix/bin/hmmctl" devices
+
+echo "-- each public function has a manual page"
+while read -r function; do
+	[ -e "$work/prefix/share/man/man3/$function.3" ] || { echo "no manual page: $function"; exit 1; }
+done < <(grep -oE '\bhmm_[a-z_]+\(' "$here/../../include/hmm/hmm.h" | tr -d '(' | sort -u)
+
+echo "-- the platform is where the OpenCL loader looks"
+same() { [ "$(cat "$1")" = "$2" ] || { echo "$1 does not name $2"; exit 1; }; }
+same "$work/prefix/etc/OpenCL/vendors/hmm.icd" "$libs/libhmm_opencl.so"
+for prefix in /usr /usr/local; do
+	DESTDIR=$work/root cmake --install "$build" --prefix $prefix >/dev/null
+	same "$work/root/etc/OpenCL/vendors/hmm.icd" "$prefix/${libs#"$work/prefix/"}/libhmm_opencl.so"
+done
 echo "consumers: built by pkg-config and by CMake, C and C++, and run"
