@@ -49,8 +49,9 @@ struct drm_hmm_query {
  * Moves the pages of [addr, addr + length), widened to whole pages, to a device or to the
  * system. @pages: how many are there when it returns. Never-touched pages become zero-filled
  * device pages; pages that are pinned stay and are no error, busy ones are tried for 100 ms.
- * -EFAULT: a part is not mapped, or not readable (earlier pages may have moved).
- * -EOPNOTSUPP: memory that cannot move (shared, a file's, hugetlb, of a device).
+ * -EFAULT: a part is not mapped or, to a device, not readable (earlier pages may have moved).
+ * -EOPNOTSUPP, to a device: memory that cannot move (shared and not of hmmfs, a read-only private
+ * mapping of a file, hugetlb, of a device). -EIO: a page of a file on hmmfs cannot be read.
  */
 struct drm_hmm_migrate {
 	__u64 addr;

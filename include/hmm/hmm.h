@@ -6,6 +6,7 @@
  * not part of the contract. Lengths are bytes, and a range is widened to whole
  * pages. All functions are thread-safe and none is async-signal-safe. Device
  * state is one per process: every handle shares devices, engine and residency.
+ * A handle that is NULL is -EINVAL, a forked parent's is -EPERM, in every function.
  *
  * The names follow the kernel's Documentation/mm/hmm.rst.
  */
@@ -37,7 +38,7 @@ struct hmm;
  */
 struct hmm_open_opts {
 	size_t sz;             /* size of this struct, for compatibility */
-	const char *backend;   /* "emulated" (or "drm"); NULL: HMM_BACKEND, or by itself */
+	const char *backend;   /* "emulated" or "drm"; NULL: HMM_BACKEND, or by itself */
 	unsigned int devices;  /* emulated devices, 1..8; 0: HMM_EMULATED_DEVICES or 1 */
 	unsigned int flags;    /* HMM_OPEN_* */
 	uint64_t device_bytes; /* capacity of each; 0: HMM_EMULATED_BYTES or 256 MiB */
@@ -55,11 +56,13 @@ struct hmm_open_opts {
  * child after fork() may open its own handle; the parent's answers -EPERM there.
  *
  * Return: 0, or -EINVAL (@out NULL, opts->sz too small, unknown flag or backend,
- * more than 8 devices, capacity not a multiple of 2 MiB), -E2BIG (non-zero bytes
- * in fields that this library does not know), -ENODEV (the backend asked for is
- * not there), -ENOENT (no hmm-engine binary), -EPROTO (hmm-engine speaks another
- * protocol version), -EOPNOTSUPP (HMM_MIGRATE asks for what the backend cannot keep),
- * -EPERM or -ENOSYS (userfaultfd refused, e.g. by seccomp), -ENOMEM, -EMFILE.
+ * more than 8 devices, capacity not a multiple of 2 MiB, an environment variable has none
+ * of its values), -E2BIG (non-zero bytes in fields that this library does not know),
+ * -ENODEV or -EACCES (the driver was asked for: it has no node, or none that may be opened),
+ * -ENOENT (no hmm-engine binary), -EPROTO (hmm-engine speaks another protocol version),
+ * -ETIMEDOUT (it says nothing for 20 s), -EOPNOTSUPP (HMM_MIGRATE asks for what the backend
+ * cannot keep), -EPERM or -ENOSYS (userfaultfd refused, e.g. by seccomp), -ENOMEM, -EMFILE,
+ * -ENFILE, -EAGAIN (no more processes or threads).
  * Blocks while engines start. Inverse: hmm_close().
  */
 int hmm_open(struct hmm **out, const struct hmm_open_opts *opts);
@@ -78,16 +81,16 @@ struct hmm_device_info {
 	char backend[16];   /* "emulated", "drm" */
 	uint64_t bytes;     /* capacity */
 	uint64_t resident;  /* bytes resident now */
-	int32_t numa_node;  /* node near the device, or -1 */
+	int32_t numa_node;  /* always -1 in this version */
 	uint32_t flags;     /* HMM_DEVICE_* */
 	int32_t engine_pid; /* process that is the device, 0 if none */
 	uint32_t reserved;
 };
 
 #define HMM_DEVICE_CAN_FAULT 0x1u      /* resolves its own page faults */
-#define HMM_DEVICE_LOST 0x2u           /* gone; its pages came home */
+#define HMM_DEVICE_LOST 0x2u           /* its engine died; its pages came home */
 #define HMM_DEVICE_USER_MODE_ONLY 0x4u /* system calls fail on migrated pages, see hmm(7) */
-#define HMM_DEVICE_MOVE 0x8u           /* pages move by UFFDIO_MOVE */
+#define HMM_DEVICE_MOVE 0x8u           /* pages move by UFFDIO_MOVE (emulated) */
 
 /** hmm_device_info() - Return: 0, -EINVAL (@info NULL, no such device), -EPERM. */
 int hmm_device_info(struct hmm *h, int device, struct hmm_device_info *info);
@@ -102,7 +105,7 @@ struct hmm_stats {
 	uint64_t pages_evicted;   /* went home for want of device memory */
 	uint64_t pages_remote;    /* mapped remotely instead of migrated */
 	uint64_t launches;        /* kernels launched through the OpenCL platform */
-	uint64_t invalid_faults;  /* device accesses that ended a launch */
+	uint64_t invalid_faults;  /* device accesses that could not be */
 	uint64_t resident_pages;  /* on the device now */
 	uint64_t pages_across;    /* of pages_to_device: straight from another one (emulated) */
 };
@@ -118,15 +121,18 @@ int hmm_stats(struct hmm *h, int device, struct hmm_stats *stats);
  *
  * Never-touched pages become zero-filled device pages; HMM_SYSTEM leaves them
  * alone, uncounted. From one device to another pages are copied straight (emulated; what the drm
- * backend does, hmm_migrate(3) tells). A pinned page stays where it is and is not an error. Busy
+ * backend does, hmm_migrate(3) tells). A pinned page stays where it is and is not an error (where
+ * pages are copied, not moved, it is not recognised: see hmm(7)). Busy
  * pages are retried for up to 100 ms. What was advised not to migrate is left out; with
  * HMM_MIGRATE=off (see hmm(7)) nothing goes to a device, and the count is 0.
  *
  * Return: how many pages of the range are on the target, or -EINVAL (zero or
  * wrapping length, unknown flag or target), -EFAULT (a page is unmapped or, when the
  * target is a device, has no access; earlier pages may have moved), -ENODEV (device gone), -ENOMEM,
- * -EOPNOTSUPP (hugetlb, device mappings, shared mappings, the runtime's own
- * memory), -EPERM (forked child).
+ * -EPERM (forked child); to a device also -EOPNOTSUPP (hugetlb, device mappings, shared mappings
+ * that hmm_map_file() did not make, read-only private mappings of files, the runtime's own memory),
+ * -EIO (a page of a mapped file cannot be read), and as hmm_open() when the engine ended by an
+ * invalid access and a new one does not start.
  */
 long hmm_migrate(struct hmm *h, void *addr, size_t length, int target, unsigned int flags);
 
@@ -136,7 +142,8 @@ long hmm_migrate(struct hmm *h, void *addr, size_t length, int target, unsigned 
  *            over; the caller closes it, at any time.
  *
  * Arguments are checked before it returns; page errors show in hmm_query().
- * Return: 0, or as hmm_migrate() for the arguments, -EMFILE.
+ * Return: 0, or as hmm_migrate() for the arguments, -ENOMEM, -EMFILE, -ENFILE (no descriptor for
+ * the fence), -EAGAIN (no thread). The last hmm_close() waits for all that were asked for.
  */
 int hmm_migrate_async(struct hmm *h, void *addr, size_t length, int target, unsigned int flags,
 		      int *fence_fd);
@@ -151,7 +158,7 @@ struct hmm_page_status {
 	uint32_t reserved;
 };
 
-#define HMM_PAGE_DIRTY 0x1u   /* differs from its backing store, if it has one */
+#define HMM_PAGE_DIRTY 0x1u   /* not in its file yet, or (emulated) not durable there */
 #define HMM_PAGE_PINNED 0x2u  /* refused its last migration: pinned or busy */
 #define HMM_PAGE_SHARED 0x4u  /* belongs to a shared mapping */
 #define HMM_PAGE_REMOTE 0x8u  /* the device maps it where it is */
@@ -159,9 +166,9 @@ struct hmm_page_status {
 
 /**
  * hmm_query() - where each page of a range is. A snapshot.
- * @status: one entry for each page.
+ * @status: one entry for each page; undefined after an error.
  * Return: entries written, or -EINVAL (zero or wrapping length, NULL), -EFAULT
- * (the first unmapped page; nothing is written), -EPERM.
+ * (a page is unmapped), -ENOMEM, -EPERM.
  */
 int hmm_query(struct hmm *h, const void *addr, size_t length, struct hmm_page_status *status);
 
@@ -205,9 +212,10 @@ int hmm_advise(struct hmm *h, void *addr, size_t length, int advice, int target)
  * hmm_device_read() - load from a range as the device would, through the
  * device's page table, faulting pages in; hmm_device_write() stores.
  * @buffer: any memory of the caller, at least @length bytes.
- * Return: bytes done; short only before an invalid page (unmapped, or without the
- * access that its mapping must allow now), -EFAULT if that is the first; -EINVAL (zero or wrapping
- * length, no such device), -ENODEV, -ENOMEM, -EPERM.
+ * Return: bytes done; short only before an invalid page (unmapped, without the access that its
+ * mapping must allow now, or one that may not go to the device), -EFAULT if that is the first;
+ * -EINVAL (zero or wrapping length, @buffer NULL, no such device), -ENODEV, -ENOMEM, -EPERM.
+ * One call at a time for each device; others wait.
  */
 long hmm_device_read(struct hmm *h, int device, const void *addr, void *buffer, size_t length);
 long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer, size_t length);
@@ -218,8 +226,8 @@ long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer,
  * @offset: a multiple of the page size. @length: bytes, not more than to the end of the file
  *          is useful: a touch beyond its last page is SIGBUS, as mmap(2) gives it.
  * @prot:   PROT_READ, with PROT_WRITE if the file is open for both.
- * @flags:  0 (shared), or HMM_MAP_COHERENT: what others read(2) and write(2) must be what the
- *          device has, at any time.
+ * @flags:  0 (shared), or HMM_MAP_COHERENT: what other processes read(2) and write(2), through the
+ *          mount that the file was opened on, must be what the device has, at any time.
  * @addr:   receives the address, of a whole page; untouched on failure.
  *
  * What the CPU or a device stores there reaches the file, at the latest with hmm_sync(), and
@@ -230,17 +238,18 @@ long hmm_device_write(struct hmm *h, int device, void *addr, const void *buffer,
  * Return: 0, or -EINVAL (zero or wrapping length, offset, prot, unknown flag, NULL), -EBADF,
  * -EACCES (the descriptor is not open for what @prot asks), -EOPNOTSUPP (not a regular file, or
  * this backend has no way to take it to a device), -EXDEV (it has, but not coherently),
- * -EOVERFLOW, -ENOMEM, -EPERM (forked child; or the file's seals).
+ * -EOVERFLOW, -ENOMEM, -EMFILE, -ENFILE, -EAGAIN (no thread), -EPERM (forked child; or the file's
+ * seals).
  */
 int hmm_map_file(struct hmm *h, int fd, off_t offset, size_t length, int prot, unsigned int flags,
 		 void **addr);
 
-/* hmm_map_file(): coherent with everybody's read(2) and write(2), or -EXDEV. */
+/* hmm_map_file(): coherent for all that open the file where @fd was opened, or -EXDEV. */
 #define HMM_MAP_COHERENT 0x1u
 
 /**
  * hmm_unmap() - end a mapping of hmm_map_file(), or a part of it in whole pages.
- * What was stored stays the file's; hmm_sync() first makes it durable.
+ * What was stored stays the file's; hmm_sync() first makes it durable, and tells of errors.
  * Return: 0, or -EINVAL (zero or wrapping length, or a page that hmm_map_file() did not map:
  * nothing is unmapped then), -ENOMEM, -EPERM.
  */
@@ -252,8 +261,8 @@ int hmm_unmap(struct hmm *h, void *addr, size_t length);
  *
  * Pages stay where they are: those on a device are written from there through bounce pages.
  * Return: 0 when every byte stored before the call is on stable storage. -EIO, -ENOSPC,
- * -EDQUOT or -EROFS: the file's filesystem could not; the pages stay dirty, and a later call that
- * returns 0 has written all of them. -EINVAL (as hmm_unmap()), -EPERM.
+ * -EDQUOT, -EROFS and others: the file's filesystem could not; the pages stay dirty, and a later
+ * call that returns 0 has written all of them. -EINVAL (as hmm_unmap()), -ENOMEM, -EPERM.
  */
 int hmm_sync(struct hmm *h, void *addr, size_t length, unsigned int flags);
 
