@@ -69,7 +69,7 @@ static cl_int build(cl_program p, unsigned int i)
 
 	b->id = 0;
 	pthread_mutex_lock(&d->lock);
-	for (int n = 0; n < 2 && err == -EPIPE; n++)
+	for (int n = 0; n < 2 && ocl_conn_again(err); n++)
 		err = send_build(p, d, b, &status);
 	pthread_mutex_unlock(&d->lock);
 	if (err)

@@ -53,7 +53,7 @@ static int ask(cl_device_id d, cl_device_info param, cl_int *status, const void 
 	int err = -EPIPE;
 
 	/* The second time on a new engine, if the first one had been reset. */
-	for (int i = 0; i < 2 && err == -EPIPE; i++) {
+	for (int i = 0; i < 2 && ocl_conn_again(err); i++) {
 		struct cl_wire_info *q;
 
 		err = ocl_conn_open(&d->conn, d->index);

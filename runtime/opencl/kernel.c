@@ -88,7 +88,7 @@ static cl_int target(cl_kernel k, unsigned int i)
 	uint32_t program;
 	int err = -EPIPE;
 
-	for (int n = 0; n < 3 && err == -EPIPE; n++) {
+	for (int n = 0; n < 3 && ocl_conn_again(err); n++) {
 		status = ocl_program_id(k->program, i, &program, &generation);
 		if (status)
 			return status;

@@ -17,6 +17,7 @@
 #include <CL/cl.h>
 #include <CL/cl_ext.h>
 #include <CL/cl_icd.h>
+#include <errno.h>
 #include <hmm/hmm_engine.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -103,17 +104,23 @@ struct ocl_conn {
 	size_t capacity;
 };
 
-int ocl_conn_open(struct ocl_conn *c, int device); /* if it is not; 0 or -errno */
+int ocl_conn_open(struct ocl_conn *c, int device); /* if it is not, or broke; 0 or -errno */
 void ocl_conn_close(struct ocl_conn *c);
 void ocl_conn_exit(struct ocl_conn *c);
 /* Room for a request's payload; NULL when out of memory. */
 void *ocl_conn_payload(struct ocl_conn *c, size_t bytes);
 /*
  * Send what is in the payload, wait for the reply: its payload replaces the request's.
- * Return: 0 with the engine's verdict in @status, or -errno: the connection is closed.
+ * Return: 0 with the engine's verdict in @status, or -errno: the connection is closed. -ENOTCONN:
+ * the engine ended before it had the request; -EPIPE: after that, perhaps.
  */
 int ocl_conn_call(struct ocl_conn *c, enum cl_wire_op op, size_t bytes, cl_int *status,
 		  const void **reply, size_t *reply_bytes);
+/* For a request that changes nothing: is it to be sent again, to the next engine? */
+static inline bool ocl_conn_again(int err)
+{
+	return err == -ENOTCONN || err == -EPIPE;
+}
 
 struct _cl_platform_id {
 	struct ocl_object o;

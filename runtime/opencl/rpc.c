@@ -9,13 +9,23 @@
 
 #define FIRST_CAPACITY 4096
 
+/* Its engine ended: what was made there is gone, and a request would be lost. */
+static bool hung_up(const struct ocl_conn *c)
+{
+	char byte;
+	ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return !n || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 /* Locking: none. Also in a process that is not ours any more: then it has no devices. */
 int ocl_conn_open(struct ocl_conn *c, int device)
 {
 	struct ocl_state *s = ocl_state();
 
-	if (c->fd >= 0)
+	if (c->fd >= 0 && !hung_up(c))
 		return 0;
+	ocl_conn_close(c);
 	if (!s || !s->hmm)
 		return -EPERM;
 	return hmm_engine_connect(s->hmm, device, &c->fd, &c->generation);
@@ -69,7 +79,7 @@ static int send_all(int fd, const char *from, size_t bytes)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return -EPIPE;
+			return -ENOTCONN;
 		from += n;
 		bytes -= (size_t)n;
 	}

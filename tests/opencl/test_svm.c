@@ -179,6 +179,31 @@ static void test_fault_and_recovery(void)
 	free(p);
 }
 
+/* The fault of one queue is told once, and not to another that had nothing under way. */
+static void test_fault_of_another_queue(void)
+{
+	cl_program p = opencl_build(source, NULL);
+	cl_kernel k = clCreateKernel(p, "add", NULL), poke = clCreateKernel(p, "poke", NULL);
+	cl_command_queue other = clCreateCommandQueue(context, device, 0, NULL);
+	int *at = calloc(N, sizeof(int)), value = 5;
+	size_t n = N;
+
+	CL_OK(clSetKernelArgSVMPointer(k, 0, at));
+	CL_OK(clSetKernelArg(k, 1, sizeof(value), &value));
+	for (int i = 0; i < 3; i++) {
+		CL_OK(clEnqueueNDRangeKernel(other, k, 1, NULL, &n, NULL, 0, NULL, NULL));
+		CL_OK(clFinish(other));
+		if (!i)
+			fault_at(poke, 8);
+	}
+	CU_ASSERT_EQUAL(at[N - 1], 15);
+	CL_OK(clReleaseCommandQueue(other));
+	CL_OK(clReleaseKernel(poke));
+	CL_OK(clReleaseKernel(k));
+	CL_OK(clReleaseProgram(p));
+	free(at);
+}
+
 static int in_child(void)
 {
 	cl_event e;
@@ -218,6 +243,7 @@ int main(void)
 		{ "SVM commands", test_svm_commands },
 		{ "memory_scope_all_svm_devices", test_scope },
 		{ "device fault, then recovery", test_fault_and_recovery },
+		{ "a device fault of another queue", test_fault_of_another_queue },
 		{ "a forked child gets errors", test_fork },
 	};
 
