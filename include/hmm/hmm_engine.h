@@ -31,9 +31,10 @@ int hmm_engine_connect(struct hmm *h, int device, int *fd, unsigned int *generat
 
 /*
  * Bracket @launches of kernels that are sent together. _begin revalidates what the device maps
- * remotely and takes in what the process unmapped so far. _end fills *fault when the launch
- * ended by an invalid device access: returns 1 then, else 0, or -ENODEV when the
- * engine died otherwise. To be called after the connection broke, too.
+ * remotely and takes in what the process unmapped so far. _end fills *fault when a launch
+ * ended by an invalid device access, or (address 0) by whatever else ended the
+ * engine while it built or ran a kernel: returns 1 then, else 0, or -ENODEV when
+ * the engine died otherwise. To be called after the connection broke, too.
  */
 struct hmm_device_fault {
 	uint64_t address;

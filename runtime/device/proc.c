@@ -92,8 +92,11 @@ static void look_at_crash(struct hmm_proc *p)
 	const struct hmm_engine_crash *c = &p->shared->crash;
 	const char *reason = "no memory for a device, or only to be read";
 
-	if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) != HMM_CRASH_VALID)
+	if (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) != HMM_CRASH_VALID) {
+		if (__atomic_load_n(&p->shared->cl_busy, __ATOMIC_ACQUIRE))
+			note_fault(p, 0, 2, "the engine ended while it built or ran a kernel");
 		return;
+	}
 	if (c->signal == SIGBUS)
 		reason = "beyond the end of a file";
 	else if (c->signal != SIGSEGV)
@@ -156,6 +159,15 @@ out:
 	os_mutex_unlock(&p->fault_lock);
 }
 
+/* Its end of the socket is closed before the pidfd is readable. Locking: p->fault_lock. */
+static bool has_closed(const struct hmm_proc *p)
+{
+	struct pollfd f[2] = { { .fd = p->pidfd, .events = POLLIN }, { .fd = p->control_fd } };
+	struct timespec now = { 0, 0 };
+
+	return os_syscall5(SYS_ppoll, f, 2, &now, NULL, 8) > 0;
+}
+
 static bool is_ending(struct hmm_proc *p)
 {
 	bool ending;
@@ -163,7 +175,7 @@ static bool is_ending(struct hmm_proc *p)
 	os_mutex_lock(&p->fault_lock);
 	ending = p->fault_valid && p->fault.generation == atomic_load(&p->generation);
 	ending |= p->shared && __atomic_load_n(&p->shared->crash.state, __ATOMIC_ACQUIRE);
-	ending |= has_ended(p);
+	ending |= has_closed(p);
 	os_mutex_unlock(&p->fault_lock);
 	return ending;
 }

@@ -121,6 +121,19 @@ static void dispatch(struct connection *c, const struct cl_wire_head *head)
 	}
 }
 
+/* A compiler that gives up and a stack that overflows end the process without a word. */
+static void serve_one(struct connection *c, const struct cl_wire_head *head)
+{
+	bool risky = head->op == CL_WIRE_BUILD || head->op == CL_WIRE_KERNEL ||
+		     head->op == CL_WIRE_LAUNCH;
+
+	if (risky)
+		__atomic_fetch_add(&engine.shared->cl_busy, 1, __ATOMIC_SEQ_CST);
+	dispatch(c, head);
+	if (risky)
+		__atomic_fetch_sub(&engine.shared->cl_busy, 1, __ATOMIC_SEQ_CST);
+}
+
 static int receive(struct connection *c, struct cl_wire_head *head)
 {
 	int err = read_all(c->fd, head, sizeof(*head));
@@ -158,7 +171,7 @@ void engine_cl_serve(int fd)
 	while (!receive(&c, &head)) {
 		c.reply.status = CL_SUCCESS;
 		c.reply.length = 0;
-		dispatch(&c, &head);
+		serve_one(&c, &head);
 		if (answer(&c, &head))
 			break;
 	}

@@ -90,6 +90,7 @@ struct hmm_engine_shared {
 	uint32_t io_tid;
 	uint32_t io_abort;
 	struct hmm_engine_crash crash;
+	uint32_t cl_busy; /* builds and launches under way: its end was one of theirs */
 };
 
 #endif /* HMM_ENGINE_PROTO_H */

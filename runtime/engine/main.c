@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define STACK_BYTES (64u << 20)
 
 struct engine engine = { .memory_fd = -1, .uffd = -1, .shared_fd = -1 };
 
@@ -62,6 +65,20 @@ static void stand_alone(void)
 	if (null > HMM_ENGINE_CTL_FD)
 		close(null);
 	setsid();
+}
+
+/*
+ * For the compiler, and for kernels: OpenCL's workers keep the private memory of a whole work-group
+ * there. Address space only, and whatever the client's limit is.
+ */
+static void make_stacks_large(void)
+{
+	pthread_attr_t attr;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_setattr_default_np(&attr);
+	pthread_attr_destroy(&attr);
 }
 
 static int make_shared(void)
@@ -122,6 +139,7 @@ int main(int argc, char **argv)
 	fcntl(HMM_ENGINE_CTL_FD, F_SETFD, FD_CLOEXEC);
 	if (engine.opts.driver)
 		fcntl(HMM_ENGINE_DRIVER_FD, F_SETFD, FD_CLOEXEC);
+	make_stacks_large();
 	hello.pid = (uint32_t)getpid();
 	hello.error = engine_memory_init(&hello.uffd_features);
 	if (!hello.error)

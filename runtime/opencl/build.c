@@ -59,21 +59,40 @@ static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int 
 	return err;
 }
 
+/*
+ * It would end the next engine, too, and all that others run there. Only a kernel's fault has an
+ * address: then this build is tried again. Locking: program->lock, device->lock.
+ */
+static bool ended_by_compiler(cl_device_id d, struct ocl_build *b)
+{
+	static const char log[] = "the compiler ended, and its engine with it";
+	struct ocl_state *s = ocl_state();
+	int err = hmm_engine_launch_end(s->hmm, d->index, d->conn.generation, &d->fault);
+
+	if (err == 1 && d->fault.address)
+		return false;
+	set_text(&b->log, log, sizeof(log) - 1);
+	return true;
+}
+
 /* Locking: program->lock. */
 static cl_int build(cl_program p, unsigned int i)
 {
 	cl_device_id d = p->context->devices[i];
 	struct ocl_build *b = &p->build[i];
 	cl_int status = CL_SUCCESS;
+	bool ended = false;
 	int err = -EPIPE;
 
 	b->id = 0;
 	pthread_mutex_lock(&d->lock);
-	for (int n = 0; n < 2 && ocl_conn_again(err); n++)
+	for (int n = 0; n < 2 && ocl_conn_again(err) && !ended; n++) {
 		err = send_build(p, d, b, &status);
+		ended = err == -EPIPE && ended_by_compiler(d, b);
+	}
 	pthread_mutex_unlock(&d->lock);
 	if (err)
-		return ocl_error(err);
+		return ended ? CL_BUILD_PROGRAM_FAILURE : ocl_error(err);
 	if (!status && !b->id)
 		return CL_OUT_OF_RESOURCES;
 	return status;

@@ -139,9 +139,10 @@ struct _cl_device_id {
 	struct ocl_object o;
 	int index;
 	uint64_t bytes;
-	pthread_mutex_t lock; /* conn, limits */
+	pthread_mutex_t lock; /* all below */
 	struct ocl_conn conn;
 	struct ocl_limits limits;
+	struct hmm_device_fault fault; /* filled with a lock held: not on a stack that migrates */
 };
 
 /* device.c */
