@@ -8,6 +8,27 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* The application's signals come here, too. A reply that was left would be the next request's. */
+static long send_message(int fd, const struct msghdr *m)
+{
+	long n;
+
+	do {
+		n = os_syscall3(SYS_sendmsg, fd, m, MSG_NOSIGNAL);
+	} while (n == -EINTR);
+	return n;
+}
+
+static long read_reply(int fd, struct hmm_engine_reply *reply)
+{
+	long n;
+
+	do {
+		n = os_read(fd, reply, sizeof(*reply));
+	} while (n == -EINTR);
+	return n;
+}
+
 int hmm_proc_request(struct hmm_proc *p, const struct hmm_engine_msg *msg, int fd)
 {
 	union {
@@ -32,9 +53,9 @@ int hmm_proc_request(struct hmm_proc *p, const struct hmm_engine_msg *msg, int f
 	}
 	os_mutex_lock(&p->control_lock);
 	if (hmm_proc_up(p))
-		got = os_syscall3(SYS_sendmsg, p->control_fd, &m, MSG_NOSIGNAL);
+		got = send_message(p->control_fd, &m);
 	if (got == sizeof(*msg))
-		got = os_read(p->control_fd, &reply, sizeof(reply));
+		got = read_reply(p->control_fd, &reply);
 	os_mutex_unlock(&p->control_lock);
 	if (got != sizeof(reply) || reply.magic != HMM_ENGINE_MAGIC)
 		return -ENODEV;
