@@ -178,7 +178,7 @@ static void privileges(void)
 	CU_ASSERT(!mkdir(path, 0777) && !chmod(path, 0777) && !chmod(dir, 0755));
 	snprintf(path, sizeof(path), "%s/program", dir);
 	if (geteuid() || !lend(path)) {
-		printf("(skipped) ");
+		printf("(skipped: not root) ");
 	} else {
 		r = in_child(run_lent, dir);
 		if (r == 77 || r == 127)

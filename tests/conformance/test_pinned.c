@@ -87,7 +87,7 @@ static void device_touch(void)
 	int ring = notices() ? pin(p + PAGE, PAGE) : -ENOSYS;
 
 	if (ring < 0) {
-		printf("(skipped) ");
+		printf("(skipped: needs UFFDIO_MOVE and io_uring) ");
 		return;
 	}
 	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p, &c, 1), 1);
@@ -107,7 +107,7 @@ static void device_refused(void)
 	int ring = notices() ? pin(p + PAGE, PAGE) : -ENOSYS;
 
 	if (ring < 0 || hmm_device_info(h, 0, &info) || strcmp(info.backend, "emulated") != 0) {
-		printf("(skipped) ");
+		printf("(skipped: of emulated devices, and needs UFFDIO_MOVE and io_uring) ");
 		return;
 	}
 	alarm(30);
@@ -130,7 +130,7 @@ static void registered_while_resident(void)
 	int ring;
 
 	if (!notices() || !serves_system_calls()) {
-		printf("(skipped) ");
+		printf("(skipped: needs UFFDIO_MOVE and kernel-mode faults) ");
 		return;
 	}
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, 4 * PAGE, 0, 0), 4);
@@ -153,7 +153,7 @@ static void many(void)
 	int ring = notices() ? pin(p, MIB) : -ENOSYS;
 
 	if (ring < 0) {
-		printf("(skipped) ");
+		printf("(skipped: needs UFFDIO_MOVE and io_uring) ");
 		return;
 	}
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), 0);
