@@ -72,10 +72,26 @@ static int lower_fallocate(struct inode *inode, int mode, loff_t start, loff_t l
 	return err;
 }
 
-static int clear(struct inode *inode, int mode, loff_t start, loff_t length)
+/*
+ * A file that was written to beyond its end becomes longer below with the page that has its new
+ * end. That one may be dropped here before it is written.
+ */
+static int lengthen_lower(struct file *file)
 {
+	struct inode *inode = file_inode(file);
+	struct iattr attr = { .ia_valid = ATTR_SIZE, .ia_size = i_size_read(inode) };
+
+	if (i_size_read(hmmfs_i(inode)->lower) >= attr.ia_size)
+		return 0;
+	return hmmfs_lower_setattr(file->f_path.dentry, &attr);
+}
+
+static int clear(struct file *file, int mode, loff_t start, loff_t length)
+{
+	struct inode *inode = file_inode(file);
 	int err = begin_hole(inode, start, start + length);
 
+	err = err ? err : lengthen_lower(file);
 	err = err ? err : lower_fallocate(inode, mode, start, length);
 	if (!err) {
 		filemap_invalidate_lock(inode->i_mapping);
@@ -98,7 +114,7 @@ static int change(struct file *file, int mode, loff_t start, loff_t length)
 	if (!err && grows)
 		err = hmmfs_zero_tail(inode);
 	if (!err && mode & CLEARS)
-		err = clear(inode, mode, start, length);
+		err = clear(file, mode, start, length);
 	else if (!err)
 		err = lower_fallocate(inode, mode, start, length);
 	if (err)

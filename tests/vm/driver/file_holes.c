@@ -157,6 +157,20 @@ static void longer(void)
 	}
 }
 
+/* The page that would have made the lower file longer is dropped before it is written. */
+static void end_punched(void)
+{
+	begin();
+	CU_ASSERT_EQUAL(pwrite(file, "e", 1, (PAGES + 3) * PAGE + 9), 1);
+	CU_ASSERT_EQUAL(migrate(base + (PAGES + 3) * PAGE, PAGE, 0), 1);
+	CU_ASSERT_EQUAL(fallocate(file, PUNCH, (PAGES + 3) * PAGE, PAGE), 0);
+	CU_ASSERT_EQUAL(fsync(file), 0);
+	CU_ASSERT_EQUAL(size_of(upper), (PAGES + 3) * PAGE + 10);
+	CU_ASSERT_EQUAL(size_of(lower), size_of(upper));
+	CU_ASSERT_EQUAL(lower_byte("holes", (PAGES + 3) * PAGE + 9), 0);
+	end();
+}
+
 static void refused(void)
 {
 	begin();
@@ -176,6 +190,7 @@ void file_holes(void)
 	CU_pSuite s = CU_add_suite("fallocate", NULL, NULL);
 
 	CU_add_test(s, "a hole", punched);
+	CU_add_test(s, "a hole where a file ends by now", end_punched);
 	CU_add_test(s, "zeros", zeroed);
 	CU_add_test(s, "longer", longer);
 	CU_add_test(s, "refused", refused);
