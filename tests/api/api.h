@@ -7,6 +7,8 @@
 #include <hmm/hmm.h>
 #include <stddef.h>
 
+#include "patience.h"
+
 #define PAGE 4096ul
 #define MIB (1ul << 20)
 

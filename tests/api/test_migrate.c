@@ -89,13 +89,13 @@ static void asynchronous(void)
 	struct pollfd f = { .events = POLLIN };
 
 	CU_ASSERT_EQUAL_FATAL(hmm_migrate_async(h, p, MIB, 1, 0, &f.fd), 0);
-	CU_ASSERT_EQUAL(poll(&f, 1, 10000), 1);
+	CU_ASSERT_EQUAL(poll(&f, 1, patient(10000)), 1);
 	CU_ASSERT_EQUAL(where(p), 1);
 	close(f.fd);
 	/* Closed before it is over: the migration happens all the same. */
 	CU_ASSERT_EQUAL_FATAL(hmm_migrate_async(h, p, MIB, HMM_SYSTEM, 0, &f.fd), 0);
 	close(f.fd);
-	for (int i = 0; i < 1000 && where(p) != HMM_SYSTEM; i++)
+	for (int i = 0; i < patient(1000) && where(p) != HMM_SYSTEM; i++)
 		usleep(1000);
 	CU_ASSERT_EQUAL(where(p), HMM_SYSTEM);
 	CU_ASSERT(all_bytes(p, MIB, 7));
@@ -140,7 +140,7 @@ static void counters(void)
 	hmm_migrate(h, p, 16 * PAGE, 0, 0);
 	p[0] = 2;
 	/* The page is home a moment before it is counted. */
-	for (int i = 0; i < 1000 && b.pages_to_system <= a.pages_to_system; i++) {
+	for (int i = 0; i < patient(1000) && b.pages_to_system <= a.pages_to_system; i++) {
 		usleep(1000);
 		CU_ASSERT_EQUAL(hmm_stats(h, -1, &b), 0);
 	}

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "patience.h"
+
 #define PAGE 4096ul
 #define MIB (1ul << 20)
 #define PAGES(bytes) ((long)((bytes) / PAGE))
@@ -43,9 +45,9 @@ bool serves_system_calls(void);
 /* The long counts times HMM_TEST_SCALE. */
 int scaled(int count);
 
-/* Runs @fn in a forked child for at most a minute; what it returned, or ENDED_BY(). */
+/* Runs @fn in a forked child for at most a patient minute; what it returned, or ENDED_BY(). */
 int in_child(int (*fn)(void *), void *arg);
-/* Has the process ended? A zombie counts. Waits up to @ms. */
+/* Has the process ended? A zombie counts. Waits up to @ms, patiently. */
 bool is_gone(int pid, int ms);
 
 void add_open_suite(void);

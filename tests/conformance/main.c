@@ -113,7 +113,7 @@ int in_child(int (*fn)(void *), void *arg)
 	int status;
 
 	if (!pid) {
-		alarm(60);
+		alarm((unsigned int)patient(60));
 		_exit(fn(arg));
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
@@ -126,7 +126,7 @@ bool is_gone(int pid, int ms)
 	char path[64], state = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	for (int i = 0; i <= ms; i++) {
+	for (int i = 0; i <= patient(ms); i++) {
 		FILE *f = fopen(path, "r");
 		int n = f ? fscanf(f, "%*d (%*[^)]) %c", &state) : 0;
 

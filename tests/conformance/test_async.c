@@ -18,7 +18,7 @@ static bool is_over(int fence, int ms)
 {
 	struct pollfd f = { .fd = fence, .events = POLLIN };
 
-	return poll(&f, 1, ms) == 1 && (f.revents & POLLIN);
+	return poll(&f, 1, patient(ms)) == 1 && (f.revents & POLLIN);
 }
 
 static void many_at_once(void)

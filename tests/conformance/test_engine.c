@@ -27,7 +27,7 @@ static void memory(void)
 static int absurd_sizes(void *unused)
 {
 	(void)unused;
-	alarm(5);
+	alarm((unsigned int)patient(5));
 	for (size_t bytes = SIZE_MAX; bytes > 1ul << 40; bytes /= 2)
 		if (hmm_engine_alloc(bytes))
 			return 1;

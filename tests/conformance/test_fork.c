@@ -118,7 +118,7 @@ static void copies(void)
 	CU_ASSERT_EQUAL(hmm_migrate(h, p, MIB, 0, 0), PAGES(MIB));
 	pid = fork();
 	if (!pid) {
-		alarm(60);
+		alarm((unsigned int)patient(60));
 		if (read(pipes[0], &c, 1) != 1)
 			_exit(1);
 		_exit(all_bytes(p, MIB, 4) ? 0 : 2);

@@ -34,7 +34,7 @@ static bool becomes_lost(struct hmm *of, int device)
 {
 	struct hmm_device_info info = { 0 };
 
-	for (int i = 0; i < 5000 && !(info.flags & HMM_DEVICE_LOST); i++) {
+	for (int i = 0; i < patient(5000) && !(info.flags & HMM_DEVICE_LOST); i++) {
 		hmm_device_info(of, device, &info);
 		usleep(1000);
 	}
@@ -62,7 +62,7 @@ static int every_answer(void *unused)
 		return 3;
 	if (where(p) != HMM_SYSTEM || !all_bytes(p, MIB, 6))
 		return 4;
-	if (poll(&f, 1, 5000) != 1)
+	if (poll(&f, 1, patient(5000)) != 1)
 		return 5; /* the front end's connection must end */
 	if (hmm_migrate(h, p, MIB, 0, 0) != -ENODEV)
 		return 6;
@@ -297,7 +297,7 @@ static int stopped(void *unused)
 		return 2;
 	poll(&f, 1, 100);
 	kill(pid, SIGCONT);
-	if (poll(&f, 1, 10000) != 1)
+	if (poll(&f, 1, patient(10000)) != 1)
 		return 3;
 	hmm_close(h);
 	return all_bytes(p, MIB, 6) ? 0 : 4;

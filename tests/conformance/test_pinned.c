@@ -110,7 +110,7 @@ static void device_refused(void)
 		printf("(skipped: of emulated devices, and needs UFFDIO_MOVE and io_uring) ");
 		return;
 	}
-	alarm(30);
+	alarm((unsigned int)patient(30));
 	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p + PAGE, &c, 1), -EFAULT);
 	CU_ASSERT_EQUAL(hmm_device_read(h, 0, p, buffer, sizeof(buffer)), PAGE);
 	CU_ASSERT_EQUAL(hmm_device_write(h, 0, p + PAGE, &c, 1), -EFAULT);

@@ -127,7 +127,7 @@ static void counters(void)
 	CU_ASSERT_EQUAL(hmm_stats(h, 0, &b), 0);
 	CU_ASSERT(b.device_faults > a.device_faults);
 	munmap(p, MIB);
-	for (int i = 0; i < 1000 && !hmm_stats(h, -1, &sum) && sum.resident_pages; i++)
+	for (int i = 0; i < patient(1000) && !hmm_stats(h, -1, &sum) && sum.resident_pages; i++)
 		usleep(1000); /* the device hears of it a moment later */
 	CU_ASSERT_EQUAL(sum.resident_pages, 0);
 }

@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "patience.h"
+
 static cl_int status_of(cl_event e)
 {
 	cl_int status = 99;
@@ -93,7 +95,7 @@ static void test_cancelled(void)
 	pthread_create(&t[0], NULL, waits, u);
 	pthread_create(&t[1], NULL, finishes, NULL);
 	usleep(20000);
-	alarm(30);
+	alarm((unsigned int)patient(30));
 	for (int i = 0; i < 2; i++)
 		pthread_cancel(t[i]);
 	usleep(20000);
@@ -115,7 +117,7 @@ static void store(cl_kernel k, cl_int value, cl_event *event)
 
 static int reaches(volatile int *at, int value)
 {
-	for (int i = 0; i < 5000 && *at != value; i++)
+	for (int i = 0; i < patient(5000) && *at != value; i++)
 		usleep(1000);
 	return *at == value;
 }
@@ -187,7 +189,7 @@ static void test_callbacks(void)
 	CL_OK(clSetUserEventStatus(u, -3));
 	CU_ASSERT_EQUAL(seen[1], -3);
 	CL_OK(clFinish(queue));
-	for (int i = 0; i < 1000 && !seen[0]; i++)
+	for (int i = 0; i < patient(1000) && !seen[0]; i++)
 		usleep(1000);
 	CU_ASSERT_EQUAL(seen[0], CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
 	CL_OK(clSetEventCallback(m, CL_COMPLETE, on_event, (void *)&seen[2]));

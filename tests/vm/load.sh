@@ -9,7 +9,7 @@ load_driver() {
 
 # What held the module may be a process that is still dying.
 unload_driver() {
-	for _ in {1..100}; do
+	for _ in {1..600}; do
 		grep -q '^hmm_drm ' /proc/modules || return 0
 		rmmod hmm_drm 2>/dev/null && return 0
 		sleep 0.1

@@ -253,7 +253,7 @@ static void put_huge(char *p)
 /* Nobody touches the page at @p, but the huge one that it is of. */
 static bool is_split_soon(const char *p)
 {
-	for (int i = 0; i < 1000 && is_part(p); i++)
+	for (int i = 0; i < patient(1000) && is_part(p); i++)
 		usleep(1000);
 	return !is_part(p);
 }

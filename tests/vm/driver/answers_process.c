@@ -28,7 +28,7 @@ static long futex(uint32_t *word, int op, uint32_t value)
 /* One is woken, sooner or later. */
 static bool wake(uint32_t *word, int flags)
 {
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < patient(5000); i++) {
 		if (syscall(SYS_futex, word, FUTEX_WAKE | flags, 1, NULL, NULL, 0) == 1)
 			return true;
 		usleep(1000);

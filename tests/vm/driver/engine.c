@@ -19,7 +19,7 @@ struct engine_shared {
 	int op;
 	char *addr;
 	size_t length;
-	uint64_t value;
+	_Atomic uint64_t value;
 	unsigned int fail; /* this allocation fails in the next operation; 0: none */
 	bool failed;
 };
@@ -79,14 +79,12 @@ char *map_anonymous(size_t bytes)
 
 static void count(struct engine_shared *s)
 {
-	uint64_t rounds = 0;
-
+	s->value = 0;
 	while (!s->stop) {
 		for (size_t at = 0; at < s->length; at += PAGE)
 			++*(volatile uint64_t *)(s->addr + at);
-		rounds++;
+		s->value++;
 	}
-	s->value = rounds;
 }
 
 static void read_on(struct engine_shared *s)
@@ -203,6 +201,11 @@ int engine_do(struct engine *e, enum engine_op op, void *addr, size_t length, ui
 void engine_stop(struct engine *e)
 {
 	e->shared->stop = 1;
+}
+
+uint64_t engine_rounds(const struct engine *e)
+{
+	return e->shared->value;
 }
 
 int fail_begin(unsigned int nth)

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "patience.h"
+
 #define PAGE 4096ul
 #define MIB (1ul << 20)
 
@@ -27,7 +29,7 @@ enum engine_op {
 	ENGINE_STORE,    /* *addr = value */
 	ENGINE_FILL,     /* @length bytes with value */
 	ENGINE_READ,     /* load each page's byte at addr, until stopped; value = rounds */
-	ENGINE_COUNT,    /* add 1 to each page's word at addr, until stopped; value = rounds */
+	ENGINE_COUNT,    /* add 1 to each page's word at addr, until stopped; value = rounds, now */
 };
 
 struct engine {
@@ -45,7 +47,8 @@ void engine_end(struct engine *e);
 int engine_do(struct engine *e, enum engine_op op, void *addr, size_t length, uint64_t *value);
 void engine_begin(struct engine *e, enum engine_op op, void *addr, size_t length, uint64_t value);
 int engine_wait(struct engine *e, uint64_t *value);
-void engine_stop(struct engine *e); /* ENGINE_COUNT comes to its end */
+void engine_stop(struct engine *e);             /* ENGINE_COUNT comes to its end */
+uint64_t engine_rounds(const struct engine *e); /* that it has counted */
 
 /*
  * Failures on request, on a kernel that can: the @nth allocation of the calling thread from here

@@ -12,16 +12,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PAGES 16
 #define THERE 0ul /* a page that is on the device when the file fails */
 #define READ (1 * PAGE)
 #define STORE (2 * PAGE)
+#define HELD_UP 20 /* looks in a row, 10 ms apart */
 
 static const char *name, *fail, *mend;
 static int file;
@@ -119,12 +120,51 @@ static void unwritable(void)
 	close(other);
 }
 
-static double now(void)
+/* Does the process wait in the kernel, and for what does not come soon? */
+static bool is_held_up(int pid)
 {
-	struct timespec t;
+	int seen = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	for (int i = 0; i < patient(3000) && seen < HELD_UP; i++) {
+		char path[64], state = 0;
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		f = fopen(path, "r");
+		if (!f || fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			state = 0;
+		if (f)
+			fclose(f);
+		seen = state == 'D' ? seen + 1 : 0;
+		usleep(10000);
+	}
+	return seen >= HELD_UP;
+}
+
+static int start(int (*act)(void))
+{
+	int pid = fork();
+
+	if (!pid)
+		_exit(act());
+	return pid;
+}
+
+static int write_first(void)
+{
+	return sync_file_range(file, 0, PAGE, SYNC_FILE_RANGE_WRITE);
+}
+
+static int sync_all(void)
+{
+	return fsync(file);
+}
+
+/* If the touch below waits for what is frozen, this ends it. */
+static int thaw_at_last(void)
+{
+	sleep((unsigned int)patient(20));
+	return system(mend);
 }
 
 /*
@@ -133,43 +173,33 @@ static double now(void)
  */
 static void frozen(void)
 {
+	int status, thaw, held[3];
 	uint64_t value = 'o';
-	int status, thaw, sync, waits;
 	struct engine e;
-	double began;
 
 	engine(&e);
 	CU_ASSERT_EQUAL(engine_do(&e, ENGINE_STORE, base, 1, &value), 0);
 	CU_ASSERT_EQUAL_FATAL(system(fail), 0);
-	sync = fork();
-	if (!sync)
-		_exit(sync_file_range(file, 0, PAGE, SYNC_FILE_RANGE_WRITE));
-	thaw = fork();
-	if (!thaw) {
-		sleep(8);
-		_exit(system(mend));
-	}
-	sleep(1);
-	waits = fork();
-	if (!waits)
-		_exit(fsync(file));
-	sleep(1);
+	held[0] = start(write_first);
+	CU_ASSERT(is_held_up(held[0]));
+	held[1] = start(sync_all);
+	CU_ASSERT(is_held_up(held[1]));
 	CU_ASSERT_EQUAL(where(base), 0);
-	began = now();
+	thaw = start(thaw_at_last);
 	CU_ASSERT_EQUAL(base[0], 'o');
 	base[0] = 'n';
-	CU_ASSERT(now() - began < 4);
-	/* Not before the older bytes are there; nor who waited for them. */
-	sleep(1);
-	CU_ASSERT_EQUAL(waitpid(waits, &status, WNOHANG), 0);
-	CU_ASSERT_EQUAL(fsync(file), 0);
-	CU_ASSERT(now() - began > 4);
+	CU_ASSERT_EQUAL(waitpid(thaw, &status, WNOHANG), 0);
+	kill(thaw, SIGKILL);
 	waitpid(thaw, &status, 0);
-	CU_ASSERT_EQUAL(status, 0);
-	waitpid(sync, &status, 0);
-	CU_ASSERT_EQUAL(status, 0);
-	waitpid(waits, &status, 0);
-	CU_ASSERT_EQUAL(status, 0);
+	/* Not before the older bytes are there; nor who waited for them. */
+	held[2] = start(sync_all);
+	for (int i = 0; i < 3; i++)
+		CU_ASSERT(is_held_up(held[i]));
+	CU_ASSERT_EQUAL(system(mend), 0);
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL(waitpid(held[i], &status, 0), held[i]);
+		CU_ASSERT_EQUAL(status, 0);
+	}
 	engine_end(&e);
 }
 

@@ -47,6 +47,21 @@ echo "-- many pages"
 echo "-- frozen"
 "$HMM_BUILD/bin/driver_lower" /mnt/hmmfs/file "fsfreeze -f /mnt/ext4" "fsfreeze -u /mnt/ext4" frozen
 [ "$(head -c 1 /mnt/ext4/file)" = n ] || { echo "older bytes were written last"; exit 1; }
+# Does process $1 wait in the kernel, and for what does not come soon?
+is_held_up() {
+	local seen=0
+	for _ in {1..1200}; do
+		if grep -q '^State:.D' "/proc/$1/status" 2>/dev/null; then
+			seen=$((seen + 1))
+		else
+			seen=0
+			kill -0 "$1" 2>/dev/null || return 1
+		fi
+		[ $seen -lt 5 ] || return 0
+		sleep 0.05
+	done
+	return 1
+}
 mkdir /mnt/hmmfs/old
 touch /mnt/hmmfs/old/{renamed,removed,changed}
 in_time=0
@@ -55,8 +70,7 @@ for what in "touch made" "mkdir folder" "mv old/renamed new" "rm old/removed" "c
 	fsfreeze -f /mnt/ext4
 	# shellcheck disable=SC2086
 	(cd /mnt/hmmfs && exec $what) &
-	sleep 0.5
-	kill -0 $! 2>/dev/null || { echo "$what: not held up"; in_time=1; }
+	is_held_up $! || { echo "$what: not held up"; in_time=1; }
 	fsfreeze -u /mnt/ext4
 	wait $!
 done
