@@ -2,10 +2,12 @@
 #include "model/drive.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 struct settings settings = {
 	.open = { .sz = sizeof(struct hmm_open_opts),
@@ -16,6 +18,8 @@ struct settings settings = {
 	.clients = 1,
 	.run = 16,
 };
+
+#define OFTEN 8 /* pages */
 
 uint64_t drive_random(uint64_t *state)
 {
@@ -31,9 +35,14 @@ unsigned int below(struct drive *d, unsigned int n)
 	return (unsigned int)(drive_random(&d->random) % n);
 }
 
+unsigned int some_page(struct drive *d)
+{
+	return below(d, d->m.file && below(d, 2) ? OFTEN : d->m.pages);
+}
+
 void random_pages(struct drive *d, unsigned int most, unsigned int *first, unsigned int *n)
 {
-	*first = below(d, d->m.pages);
+	*first = some_page(d);
 	*n = 1 + below(d, most);
 	if (*n > d->m.pages - *first)
 		*n = d->m.pages - *first;
@@ -63,6 +72,21 @@ int wrong(struct drive *d, size_t offset, const char *fmt, ...)
 	va_end(args);
 	d->bad = offset;
 	return -1;
+}
+
+int put_text(const char *folder, const char *file, const char *text)
+{
+	char path[256];
+	int fd, err = 0;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
 }
 
 int expect_bytes(struct drive *d, size_t offset, const void *seen, size_t n)
@@ -96,7 +120,7 @@ int check_all(struct drive *d, int device)
 		if (expect_bytes(d, offset, d->plain, PAGE))
 			return -1;
 	}
-	return 0;
+	return d->m.file ? check_file(d) : 0;
 }
 
 /*
@@ -104,12 +128,12 @@ int check_all(struct drive *d, int device)
  * of the runtime's blocks lies in the middle.
  */
 #define MIDDLE 0x200000200000ul
+#define READ_WRITE (PROT_READ | PROT_WRITE)
 
 char *map_range(unsigned int pages, int fd)
 {
 	int flags = MAP_FIXED_NOREPLACE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
-	void *p = mmap((void *)(MIDDLE - pages / 2 * PAGE), pages * PAGE, PROT_READ | PROT_WRITE,
-		       flags, fd, 0);
+	void *p = mmap((void *)(MIDDLE - pages / 2 * PAGE), pages * PAGE, READ_WRITE, flags, fd, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -126,20 +150,10 @@ static int open_natives(struct drive *d)
 	return err;
 }
 
-/* An engine has its time to start, which is short where all is slow and much else runs. */
-static int open_patiently(struct hmm **h)
-{
-	int err = -ETIMEDOUT;
-
-	for (int i = 0; i < 10 && err == -ETIMEDOUT; i++)
-		err = hmm_open(h, &settings.open);
-	return err;
-}
-
 int drive_start(struct drive *d)
 {
 	struct hmm_device_info info = { 0 };
-	int err = open_patiently(&d->h);
+	int err = hmm_open(&d->h, &settings.open);
 
 	if (err)
 		return err;
@@ -157,27 +171,58 @@ int drive_start(struct drive *d)
 	return open_natives(d);
 }
 
+/* A third of the range is the file, shared; a third is it, private. */
+static int map_parts(struct drive *d)
+{
+	unsigned int n = d->m.file->pages;
+
+	if (mmap(d->m.base, n * PAGE, READ_WRITE, MAP_SHARED | MAP_FIXED, d->file, 0) ==
+		    MAP_FAILED ||
+	    mmap(d->m.base + n * PAGE, n * PAGE, READ_WRITE, MAP_PRIVATE | MAP_FIXED, d->file, 0) ==
+		    MAP_FAILED)
+		return -errno;
+	model_map_file(&d->m, 0, n, READ_WRITE, 0, true);
+	model_map_file(&d->m, n, n, READ_WRITE, 0, false);
+	return 0;
+}
+
+static int open_files(struct drive *d)
+{
+	d->file = open(settings.file, O_RDWR | O_CLOEXEC);
+	d->lower = settings.lower ? open(settings.lower, O_RDONLY | O_CLOEXEC) : -1;
+	return d->file < 0 || (settings.lower && d->lower < 0) ? -errno : 0;
+}
+
 int drive_open(struct drive *d)
 {
-	char *base = map_range(settings.pages, -1);
-	int err = base && history_start() ? 0 : -ENOMEM;
+	int err;
 
-	if (!err)
-		err = model_create(&d->m, base, settings.pages, 0);
-	if (!err)
-		err = drive_start(d);
-	if (!err)
-		model_map(&d->m, 0, d->m.pages, PROT_READ | PROT_WRITE);
-	return err;
+	d->file = d->lower = -1;
+	d->m.base = map_range(d->m.pages, -1);
+	if (!d->m.base)
+		return -ENOMEM;
+	err = drive_start(d);
+	if (err)
+		return err;
+	model_map(&d->m, 0, d->m.pages, READ_WRITE);
+	if (settings.file)
+		err = open_files(d);
+	return err || !settings.file ? err : map_parts(d);
 }
 
 void drive_close(struct drive *d)
 {
+	if (d->file > 0)
+		close(d->file);
+	if (d->lower > 0)
+		close(d->lower);
 	for (unsigned int i = 0; i < d->m.devices; i++)
 		native_close(&d->native[i]);
 	hmm_close(d->h);
 	munmap(d->m.base, d->m.pages * PAGE);
 	munmap(d->plain, MAX_THREADS * MAX_BYTES);
 	munmap(d->filler, settings.open.device_bytes);
+	if (d->m.file)
+		model_file_destroy(d->m.file);
 	model_destroy(&d->m);
 }

@@ -6,9 +6,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* A fault may bring what lies around it, as far as this. */
-#define NEIGHBOURHOOD 512u
-
 void *shared_memory(size_t bytes)
 {
 	int fd = memfd_create("model", MFD_CLOEXEC);
@@ -37,6 +34,42 @@ void model_destroy(struct model *m)
 	munmap(m->mostly, m->pages * sizeof(*m->mostly));
 }
 
+struct model_file *model_file_create(unsigned int pages)
+{
+	struct model_file *f = shared_memory(sizeof(*f));
+
+	if (!f)
+		return NULL;
+	*f = (struct model_file){ .pages = pages,
+				  .size = pages * PAGE,
+				  .bytes = shared_memory(pages * PAGE),
+				  .where = shared_memory(pages * sizeof(*f->where)) };
+	for (unsigned int i = 0; f->where && i < pages; i++)
+		f->where[i] = AT_NOWHERE | AT_SYSTEM;
+	return f->bytes && f->where ? f : NULL;
+}
+
+void model_file_destroy(struct model_file *f)
+{
+	munmap(f->bytes, f->pages * PAGE);
+	munmap(f->where, f->pages * sizeof(*f->where));
+	munmap(f, sizeof(*f));
+}
+
+char *model_bytes(const struct model *m, unsigned int page)
+{
+	const struct model_page *p = &m->page[page];
+
+	return p->file && !p->own ? m->file->bytes + (p->file - 1) * PAGE : m->now + page * PAGE;
+}
+
+bool model_beyond(const struct model *m, unsigned int page)
+{
+	const struct model_page *p = &m->page[page];
+
+	return p->file && !p->own && (p->file - 1) * PAGE >= m->file->size;
+}
+
 void model_map(struct model *m, unsigned int first, unsigned int n, int prot)
 {
 	for (unsigned int i = first; i < first + n; i++)
@@ -44,6 +77,15 @@ void model_map(struct model *m, unsigned int first, unsigned int n, int prot)
 						  .prot = prot,
 						  .where = AT_NOWHERE };
 	memset(m->now + first * PAGE, 0, n * PAGE);
+}
+
+void model_map_file(struct model *m, unsigned int first, unsigned int n, int prot,
+		    unsigned int index, bool shared)
+{
+	for (unsigned int i = 0; i < n; i++)
+		m->page[first + i] = (struct model_page){
+			.mapped = true, .prot = prot, .shared = shared, .file = index + i + 1
+		};
 }
 
 void model_unmap(struct model *m, unsigned int first, unsigned int n)
@@ -66,10 +108,21 @@ void model_lock(struct model *m, unsigned int first, unsigned int n, bool locked
 void model_discard(struct model *m, unsigned int first, unsigned int n)
 {
 	for (unsigned int i = first; i < first + n; i++) {
-		m->page[i].lazy = false;
+		m->page[i].lazy = m->page[i].own = false;
 		m->page[i].where = AT_NOWHERE | AT_SYSTEM;
 	}
 	memset(m->now + first * PAGE, 0, n * PAGE);
+}
+
+void model_own(struct model *m, unsigned int page)
+{
+	struct model_page *p = &m->page[page];
+
+	if (!p->file || p->shared || p->own)
+		return;
+	memcpy(m->now + page * PAGE, model_bytes(m, page), PAGE);
+	p->own = true;
+	p->where = AT_SYSTEM;
 }
 
 void model_free(struct model *m, unsigned int first, unsigned int n)
@@ -93,20 +146,62 @@ void model_move(struct model *m, unsigned int from, unsigned int to, unsigned in
 	model_unmap(m, from, n);
 }
 
+/* Bytes of one page. */
+static void store_page(struct model *m, size_t offset, const char *bytes, size_t n)
+{
+	unsigned int page = (unsigned int)(offset / PAGE);
+
+	model_own(m, page);
+	memcpy(model_bytes(m, page) + offset % PAGE, bytes, n);
+	if (!m->page[page].lazy)
+		return;
+	m->page[page].dirtied = true;
+	memcpy(m->zeroed + offset, bytes, n);
+}
+
 void model_store(struct model *m, size_t offset, const void *bytes, size_t n)
 {
-	if (!n)
-		return;
-	memcpy(m->now + offset, bytes, n);
-	for (size_t i = offset / PAGE; i <= (offset + n - 1) / PAGE; i++) {
-		size_t from = i * PAGE > offset ? i * PAGE : offset;
-		size_t to = (i + 1) * PAGE < offset + n ? (i + 1) * PAGE : offset + n;
+	const char *b = bytes;
 
-		if (!m->page[i].lazy)
-			continue;
-		m->page[i].dirtied = true;
-		memcpy(m->zeroed + from, (const char *)bytes + (from - offset), to - from);
+	while (n) {
+		size_t part = PAGE - offset % PAGE < n ? PAGE - offset % PAGE : n;
+
+		store_page(m, offset, b, part);
+		offset += part;
+		b += part;
+		n -= part;
 	}
+}
+
+void model_file_store(struct model *m, size_t at, const void *bytes, size_t n)
+{
+	memcpy(m->file->bytes + at, bytes, n);
+	if (n && at + n > m->file->size)
+		m->file->size = at + n;
+}
+
+/* Copies of what is cut go, too. */
+static void cut_copies(struct model *m, size_t size)
+{
+	for (unsigned int i = 0; i < m->pages; i++)
+		if (m->page[i].own && (m->page[i].file - 1) * PAGE >= size)
+			m->page[i].own = false;
+}
+
+void model_file_resize(struct model *m, size_t size)
+{
+	struct model_file *f = m->file;
+	unsigned int end = (unsigned int)((size + PAGE - 1) / PAGE);
+
+	if (size < f->size) {
+		memset(f->bytes + size, 0, f->size - size);
+		for (unsigned int i = end; i < f->pages; i++)
+			f->where[i] = AT_NOWHERE;
+		cut_copies(m, size);
+		if (m->peer)
+			cut_copies(m->peer, size);
+	}
+	f->size = size;
 }
 
 static size_t first_difference(const char *a, const char *b, size_t n)
@@ -124,7 +219,8 @@ static size_t first_difference(const char *a, const char *b, size_t n)
 static long compare_page(struct model *m, size_t offset, const char *seen, size_t n, bool learn)
 {
 	struct model_page *p = &m->page[offset / PAGE];
-	size_t kept = first_difference(m->now + offset, seen, n), zeroed = 0;
+	char *bytes = model_bytes(m, (unsigned int)(offset / PAGE));
+	size_t kept = first_difference(bytes + offset % PAGE, seen, n), zeroed = 0;
 
 	if (p->lazy)
 		zeroed = first_difference(m->zeroed + offset, seen, n);
@@ -161,7 +257,7 @@ long model_compare(struct model *m, size_t offset, const void *seen, size_t n, b
 
 unsigned char model_byte(const struct model *m, size_t offset)
 {
-	return (unsigned char)m->now[offset];
+	return (unsigned char)model_bytes(m, (unsigned int)(offset / PAGE))[offset % PAGE];
 }
 
 size_t model_accessible(const struct model *m, size_t offset, size_t n, int prot)
@@ -169,17 +265,52 @@ size_t model_accessible(const struct model *m, size_t offset, size_t n, int prot
 	size_t end = offset;
 
 	while (end < offset + n && end < m->pages * PAGE && m->page[end / PAGE].mapped &&
-	       (m->page[end / PAGE].prot & prot))
+	       (m->page[end / PAGE].prot & prot) && !model_beyond(m, (unsigned int)(end / PAGE)))
 		end = (end / PAGE + 1) * PAGE;
+	return end > offset + n ? n : end - offset;
+}
+
+/* How many bytes of a page, from its begin. */
+static size_t storable(const struct model *m, unsigned int first, unsigned int page)
+{
+	const struct model_page *p = &m->page[page];
+	size_t at = (p->file - 1) * PAGE;
+
+	if (!p->file)
+		return PAGE;
+	for (unsigned int i = first; i < page; i++)
+		if (m->page[i].file == p->file)
+			return 0;
+	return p->shared && at < m->file->size && m->file->size - at < PAGE ? m->file->size - at :
+									      PAGE;
+}
+
+size_t model_storable(const struct model *m, size_t offset, size_t n)
+{
+	unsigned int first = (unsigned int)(offset / PAGE), page = first;
+	size_t end = offset;
+
+	while (end < offset + n) {
+		size_t begin = page * PAGE, stop = begin + storable(m, first, page);
+
+		if (stop <= end)
+			break;
+		end = stop;
+		page++;
+		if (stop < begin + PAGE)
+			break;
+	}
 	return end > offset + n ? n : end - offset;
 }
 
 unsigned int model_alike(const struct model *m, unsigned int first, unsigned int n)
 {
+	const struct model_page *p = &m->page[first];
 	unsigned int i = first;
 
-	while (i < first + n && i < m->pages && m->page[i].mapped &&
-	       m->page[i].prot == m->page[first].prot && m->page[i].locked == m->page[first].locked)
+	while (i < first + n && i < m->pages && m->page[i].mapped && m->page[i].prot == p->prot &&
+	       m->page[i].locked == p->locked && m->page[i].shared == p->shared &&
+	       m->page[i].file == (p->file ? p->file + (i - first) : 0))
 		i++;
 	return i - first;
 }
@@ -191,79 +322,4 @@ unsigned int model_run(const struct model *m, unsigned int first, unsigned int n
 	while (i < first + n && i < m->pages && m->page[i].mapped == mapped)
 		i++;
 	return i - first;
-}
-
-void model_may_be(struct model *m, unsigned int first, unsigned int n, uint32_t places)
-{
-	for (unsigned int i = first; i < first + n && i < m->pages; i++)
-		if (m->page[i].mapped)
-			m->page[i].where |= places;
-}
-
-void model_only(struct model *m, unsigned int first, unsigned int n, uint32_t places)
-{
-	for (unsigned int i = first; i < first + n; i++)
-		m->page[i].where = places;
-	if (!(places & AT_SYSTEM))
-		model_no_copies(m, first, n);
-}
-
-void model_no_copies(struct model *m, unsigned int first, unsigned int n)
-{
-	for (unsigned int i = first; i < first + n; i++)
-		m->page[i].copied = false;
-}
-
-static void around(struct model *m, size_t offset, size_t n, uint32_t places, bool copied)
-{
-	unsigned int first = (unsigned int)(offset / PAGE);
-	unsigned int begin = first > NEIGHBOURHOOD ? first - NEIGHBOURHOOD : 0;
-	unsigned int end = begin + (unsigned int)(n / PAGE) + 2 * NEIGHBOURHOOD + 2;
-
-	model_may_be(m, begin, end - begin, places);
-	for (unsigned int i = begin; copied && i < end && i < m->pages; i++)
-		m->page[i].copied = true;
-}
-
-void model_cpu_touched(struct model *m, size_t offset, size_t n, bool store)
-{
-	unsigned int first = (unsigned int)(offset / PAGE);
-
-	if (!n)
-		return;
-	around(m, offset, n, AT_SYSTEM, m->copies && !store);
-	for (unsigned int i = first; i <= (offset + n - 1) / PAGE; i++)
-		model_only(m, i, 1, AT_SYSTEM | (m->page[i].where & AT_NOWHERE));
-	if (store)
-		model_no_copies(m, first, (unsigned int)((offset + n - 1) / PAGE) + 1 - first);
-}
-
-/* What a device reads it may get a copy of, and of what lies around it. */
-static void may_be_copied(struct model *m)
-{
-	for (unsigned int i = 0; i < m->pages; i++)
-		if ((m->mostly[i] || m->page[i].copied) && m->page[i].mapped)
-			m->page[i].where |= AT_SYSTEM;
-}
-
-void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int device, bool store)
-{
-	if (!n)
-		return;
-	model_evicted(m, device);
-	around(m, offset, n, AT_DEVICE(device), false);
-	for (unsigned int i = (unsigned int)(offset / PAGE); i <= (offset + n - 1) / PAGE; i++) {
-		m->page[i].where = AT_DEVICE(device);
-		if (store)
-			model_no_copies(m, i, 1);
-	}
-	if (!store)
-		may_be_copied(m);
-}
-
-void model_evicted(struct model *m, unsigned int device)
-{
-	for (unsigned int i = 0; i < m->pages; i++)
-		if (m->page[i].where & AT_DEVICE(device))
-			m->page[i].where |= AT_SYSTEM;
 }

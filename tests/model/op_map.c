@@ -44,11 +44,33 @@ static int unmap(struct drive *d)
 	return 0;
 }
 
+/* Anonymous memory, or pages of the file, shared or private. */
+static int map_something(struct drive *d, unsigned int first, unsigned int n, int how)
+{
+	unsigned int kind = settings.file ? below(d, 5) : 0, index;
+	bool shared = kind > 2;
+
+	if (!kind) {
+		if (mmap(at(d, first), n * PAGE, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | how, -1,
+			 0) != at(d, first))
+			return -errno;
+		model_map(&d->m, first, n, READ_WRITE);
+		return 0;
+	}
+	index = below(d, d->m.file->pages - n);
+	if (mmap(at(d, first), n * PAGE, READ_WRITE, (shared ? MAP_SHARED : MAP_PRIVATE) | how,
+		 d->file, (off_t)(index * PAGE)) != at(d, first))
+		return -errno;
+	model_map_file(&d->m, first, n, READ_WRITE, index, shared);
+	return 0;
+}
+
 /* Fills a hole, or replaces what is there. */
 static int map(struct drive *d)
 {
 	unsigned int first, n;
 	bool replace = !below(d, 8);
+	int err;
 
 	random_pages(d, 24, &first, &n);
 	if (!replace) {
@@ -58,12 +80,8 @@ static int map(struct drive *d)
 	note(d, first, n, replace);
 	if (!n)
 		return 0;
-	if (mmap(at(d, first), n * PAGE, READ_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | (replace ? MAP_FIXED : MAP_FIXED_NOREPLACE), -1,
-		 0) != at(d, first))
-		return wrong(d, first * PAGE, "mmap(): errno %d", errno);
-	model_map(&d->m, first, n, READ_WRITE);
-	return 0;
+	err = map_something(d, first, n, replace ? MAP_FIXED : MAP_FIXED_NOREPLACE);
+	return err ? wrong(d, first * PAGE, "mmap(): %d", err) : 0;
 }
 
 /* The kernel refuses what is of several mappings; then neither range is left. */
@@ -90,6 +108,20 @@ static int move(struct drive *d)
 	return 0;
 }
 
+/* The pages behind @last are mapped as it is; of a file, those that follow. */
+static void model_grow(struct drive *d, unsigned int last, unsigned int n)
+{
+	const struct model_page *p = &d->m.page[last];
+
+	if (p->file)
+		model_map_file(&d->m, last + 1, n, p->prot, p->file, p->shared);
+	else
+		model_map(&d->m, last + 1, n, p->prot);
+	model_lock(&d->m, last + 1, n, p->locked);
+	if (p->locked)
+		model_may_be(&d->m, last + 1, n, AT_SYSTEM);
+}
+
 /* In place, into a hole. */
 static int grow(struct drive *d)
 {
@@ -98,6 +130,9 @@ static int grow(struct drive *d)
 	random_pages(d, 8, &first, &n);
 	first += model_run(&d->m, first, d->m.pages, true);
 	room = first < d->m.pages ? model_run(&d->m, first, n, false) : 0;
+	if (first && d->m.page[first - 1].file &&
+	    room > d->m.file->pages - d->m.page[first - 1].file)
+		room = d->m.file->pages - d->m.page[first - 1].file;
 	note(d, first, room, 0);
 	if (!first || !room)
 		return 0;
@@ -106,10 +141,7 @@ static int grow(struct drive *d)
 		return errno == EFAULT || errno == ENOMEM || errno == EAGAIN ?
 			       0 :
 			       wrong(d, first * PAGE, "mremap() to grow: errno %d", errno);
-	model_map(&d->m, first, room, d->m.page[last].prot);
-	model_lock(&d->m, first, room, d->m.page[last].locked);
-	if (d->m.page[last].locked)
-		model_may_be(&d->m, first, room, AT_SYSTEM);
+	model_grow(d, last, room);
 	d->now.result = 1;
 	return 0;
 }
@@ -164,16 +196,18 @@ static int dontneed(struct drive *d)
 		return 0;
 	if (advise(d, first, n, MADV_DONTNEED))
 		return -1;
-	if (!d->m.page[first].locked)
+	if (!d->m.page[first].locked && !d->m.page[first].shared)
 		model_discard(&d->m, first, n);
 	return 0;
 }
 
+/* Of anonymous memory: the kernel refuses others. */
 static int lazy_free(struct drive *d)
 {
 	unsigned int first, n;
 
-	if (!random_alike(d, 8, &first, &n) || !(d->m.page[first].prot & PROT_READ))
+	if (!random_alike(d, 8, &first, &n) || !(d->m.page[first].prot & PROT_READ) ||
+	    d->m.page[first].file)
 		return 0;
 	/* What earlier advice did to pages stored to since is to be known first. */
 	for (unsigned int i = first; i < first + n; i++) {
@@ -208,7 +242,7 @@ static int lock(struct drive *d)
 
 	if (!random_alike(d, 8, &first, &n) || !d->kernel_faults)
 		return 0;
-	if (!(d->m.page[first].prot & PROT_READ))
+	if (!(d->m.page[first].prot & PROT_READ) || d->m.page[first].file)
 		return 0;
 	d->now.detail = set;
 	/* The C library's call does nothing where a sanitizer takes its place. */
@@ -240,7 +274,7 @@ static bool child_sees(struct drive *d, unsigned int first, unsigned int step)
 	return true;
 }
 
-/* The child's part: all bytes are there; what it stores is its own. */
+/* The child's part: all bytes are there; what it stores to private pages is its own. */
 static int child(struct drive *d)
 {
 	struct model *m = &d->m;
@@ -248,7 +282,7 @@ static int child(struct drive *d)
 	if (!child_sees(d, 0, 1))
 		return 1;
 	for (unsigned int i = (unsigned int)(d->now.number % 3); i < m->pages; i += 3)
-		if (model_accessible(m, i * PAGE, PAGE, PROT_WRITE))
+		if (!m->page[i].shared && model_accessible(m, i * PAGE, PAGE, PROT_WRITE))
 			memset(at(d, i), 0xcc, PAGE);
 	if (!child_sees(d, (unsigned int)((d->now.number + 1) % 3), 3))
 		return 2;
@@ -265,16 +299,18 @@ static int fork_child(struct drive *d)
 	memset(d->plain, 0, sizeof(bad));
 	pid = fork();
 	if (!pid) {
-		alarm(60);
+		alarm((unsigned int)patient(60));
 		_exit(child(d));
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return wrong(d, 0, "fork: errno %d", errno);
 	for (unsigned int i = 0; i < d->m.pages; i++) {
-		struct model_page *p = &d->m.page[i];
+		uint32_t where = model_where(&d->m, i);
 
-		if (p->where & AT_ANY_DEVICE)
-			model_only(&d->m, i, 1, (p->where & AT_NOWHERE) | AT_SYSTEM);
+		if (d->m.page[i].shared)
+			model_may_be(&d->m, i, 1, AT_SYSTEM);
+		else if (where & AT_ANY_DEVICE)
+			model_only(&d->m, i, 1, (where & AT_NOWHERE) | AT_SYSTEM);
 	}
 	memcpy(&bad, d->plain, sizeof(bad));
 	if (status)

@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define CHECKED_BELOW 16 /* pages of a query */
+
 static void note(struct drive *d, unsigned int first, unsigned int n, long detail, long result)
 {
 	d->now.offset = first * PAGE;
@@ -34,20 +36,27 @@ static bool evicts(const struct drive *d)
 	return false;
 }
 
+/* Is it surely populated, by more than the kernel's page of zeros? */
+static bool is_populated(const struct model *m, unsigned int page)
+{
+	static const char zeros[PAGE];
+
+	return !(model_where(m, page) & AT_NOWHERE) && !m->page[page].lazy &&
+	       memcmp(model_bytes(m, page), zeros, PAGE);
+}
+
 /*
- * How many pages of the range must be on the target: what is populated by more than the kernel's
- * page of zeros, and all of it on a device.
+ * How many pages of the range must be on the target: all of it on a device, else what is populated.
+ * A file's page moves between nodes only when one process alone maps it.
  */
 static long least(const struct drive *d, unsigned int first, unsigned int n, int target)
 {
-	static const char zeros[PAGE];
 	const struct model *m = &d->m;
 	long count = 0;
 
 	for (unsigned int i = first; i < first + n; i++)
-		count += !is_pending(d, i) &&
-			 (target >= 0 || (!(m->page[i].where & AT_NOWHERE) && !m->page[i].lazy &&
-					  memcmp(m->now + i * PAGE, zeros, PAGE)));
+		if (!is_pending(d, i) && !(target < HMM_SYSTEM && m->page[i].shared))
+			count += target >= 0 || is_populated(m, i);
 	return count;
 }
 
@@ -63,30 +72,72 @@ static void made_room(struct drive *d, int target)
 		model_evicted(&d->m, (unsigned int)target);
 }
 
-/* The range has holes, or pages without access. */
-static int expect_refusal(struct drive *d, unsigned int first, unsigned int n, int target, long got)
+/* What the range has that may be refused, or skipped. */
+struct obstacles {
+	bool hole;      /* nothing mapped, or no access to what is no shared file's */
+	bool skipped;   /* beyond the end of the file, or of a shared file and without access */
+	bool read_only; /* a private mapping of a file: cannot be made a copy */
+};
+
+static struct obstacles obstacles(const struct drive *d, unsigned int first, unsigned int n,
+				  int target)
+{
+	struct obstacles o = { 0 };
+
+	for (unsigned int i = first; i < first + n; i++) {
+		const struct model_page *p = &d->m.page[i];
+		bool no_access = !p->mapped || !(p->prot & PROT_READ);
+
+		o.skipped |= model_beyond(&d->m, i) || (no_access && p->shared);
+		o.hole |= no_access && !p->shared;
+		o.read_only |= target >= 0 && p->file && !p->shared && !(p->prot & PROT_WRITE);
+	}
+	return o;
+}
+
+static int expect_refusal(struct drive *d, unsigned int first, unsigned int n, int target, long got,
+			  const struct obstacles *o)
 {
 	bool mapped = model_run(&d->m, first, n, true) == n;
 
 	model_may_be(&d->m, first, n, places(target));
 	/* Home may pages go that have no access, if the backend knows how. */
-	if (got == -EFAULT || (target < 0 && mapped))
+	if (got == -EFAULT || (target < 0 && mapped) || (got == -EOPNOTSUPP && o->read_only))
+		return 0;
+	if (got >= 0 && got <= (long)n && !o->hole && !o->read_only)
 		return 0;
 	return wrong(d, first * PAGE + model_accessible(&d->m, first * PAGE, n * PAGE, PROT_READ),
 		     "%ld instead of -EFAULT", got);
 }
 
+/* Private pages of a file are copied to leave; where it is not known which were, none is. */
+static void settle_copies(struct drive *d, unsigned int first, unsigned int n, bool all)
+{
+	for (unsigned int i = first; i < first + n; i++) {
+		if (!d->m.page[i].file || d->m.page[i].shared)
+			continue;
+		if (all) {
+			model_own(&d->m, i);
+			continue;
+		}
+		madvise(d->m.base + i * PAGE, PAGE, MADV_DONTNEED);
+		model_discard(&d->m, i, 1);
+	}
+}
+
 static int migrate_range(struct drive *d, unsigned int first, unsigned int n, int target)
 {
-	size_t bytes = n * PAGE;
-	bool valid = model_accessible(&d->m, first * PAGE, bytes, PROT_READ) == bytes;
+	struct obstacles o = obstacles(d, first, n, target);
+	bool valid = !o.hole && !o.skipped && !o.read_only;
 	long sure = least(d, first, n, target);
-	long got = hmm_migrate(d->h, d->m.base + first * PAGE, bytes, target, 0);
+	long got = hmm_migrate(d->h, d->m.base + first * PAGE, n * PAGE, target, 0);
 
 	note(d, first, n, target, got);
 	made_room(d, target);
+	if (target >= 0)
+		settle_copies(d, first, n, valid);
 	if (!valid)
-		return expect_refusal(d, first, n, target, got);
+		return expect_refusal(d, first, n, target, got, &o);
 	if (got < sure || got > (long)n)
 		return wrong(d, first * PAGE, "%ld pages on the target, expected %ld to %u", got,
 			     sure, n);
@@ -145,29 +196,35 @@ void finish_pending(struct drive *d)
 static int migrate_async(struct drive *d)
 {
 	int target = below(d, 2) ? (int)below(d, d->m.devices) : HMM_SYSTEM, err;
-	bool wait = below(d, 2);
+	bool wait = below(d, 2) || settings.file;
+	unsigned int first, n;
+	struct obstacles o;
 	struct pending *p;
 
 	if (d->n_pending == MAX_PENDING)
 		finish(d);
 	p = &d->pending[d->n_pending];
-	p->target = target;
-	random_pages(d, 64, &p->first, &p->n);
-	note(d, p->first, p->n, target, 0);
-	err = hmm_migrate_async(d->h, d->m.base + p->first * PAGE, p->n * PAGE, target, 0,
-				&p->fence);
+	random_pages(d, 64, &first, &n);
+	note(d, first, n, target, 0);
+	*p = (struct pending){ .first = first, .n = n, .target = target };
+	err = hmm_migrate_async(d->h, d->m.base + first * PAGE, n * PAGE, target, 0, &p->fence);
 	if (err)
-		return wrong(d, p->first * PAGE, "hmm_migrate_async() is %d", err);
+		return wrong(d, first * PAGE, "hmm_migrate_async() is %d", err);
 	d->n_pending++;
 	if (wait)
 		finish_pending(d);
+	if (settings.file && target >= 0) {
+		o = obstacles(d, first, n, target);
+		settle_copies(d, first, n, !o.hole && !o.skipped && !o.read_only);
+		model_may_be(&d->m, first, n, AT_SYSTEM | places(target));
+	}
 	return 0;
 }
 
 static int check_status(struct drive *d, unsigned int page, const struct hmm_page_status *s)
 {
 	uint32_t at = s->location == HMM_NOT_POPULATED ? AT_NOWHERE : AT_SYSTEM;
-	uint32_t expected = d->m.page[page].where;
+	uint32_t expected = model_where(&d->m, page);
 
 	/* The driver does not look into mappings without access. */
 	if (on_driver() && !(d->m.page[page].prot & PROT_READ) && at == AT_NOWHERE)
@@ -185,16 +242,26 @@ static int check_status(struct drive *d, unsigned int page, const struct hmm_pag
 			     expected);
 	if (s->location != HMM_SYSTEM && s->node != -1)
 		return wrong(d, page * PAGE, "node %d at %d", s->node, s->location);
+	if (!(s->flags & HMM_PAGE_SHARED) == d->m.page[page].shared)
+		return wrong(d, page * PAGE, "flags %#x", s->flags);
 	/* With the driver a device may have a page where it is: one that will not leave. */
-	if (s->flags & (on_driver() ? HMM_PAGE_SHARED : HMM_PAGE_SHARED | HMM_PAGE_REMOTE))
+	if ((s->flags & HMM_PAGE_REMOTE) && !on_driver())
 		return wrong(d, page * PAGE, "flags %#x of private memory", s->flags);
 	if ((s->flags & HMM_PAGE_COPIED) &&
 	    (at != AT_SYSTEM || !(d->m.mostly[page] || d->m.page[page].copied)) &&
 	    !is_pending(d, page))
 		return wrong(d, page * PAGE, "at %d a device has a copy", s->location);
 	if (!d->n_pending)
-		d->m.page[page].where = at;
+		model_known(&d->m, page, at);
 	return 0;
+}
+
+/* What is clean, or not in memory, is in the lower file. */
+static int check_clean(struct drive *d, unsigned int page, const struct hmm_page_status *s)
+{
+	if (!d->m.page[page].shared || (s->flags & HMM_PAGE_DIRTY) || model_beyond(&d->m, page))
+		return 0;
+	return check_below(d, (d->m.page[page].file - 1) * PAGE, PAGE, false);
 }
 
 static int query(struct drive *d)
@@ -210,6 +277,8 @@ static int query(struct drive *d)
 		return wrong(d, first * PAGE, "hmm_query() is %d", got);
 	for (int i = 0; i < got && !bad; i++)
 		bad = check_status(d, first + (unsigned int)i, &s[i]);
+	for (int i = 0; i < got && i < CHECKED_BELOW && !bad; i++)
+		bad = check_clean(d, first + (unsigned int)i, &s[i]);
 	return bad;
 }
 

@@ -16,7 +16,7 @@ static void random_bytes(struct drive *d, size_t *offset, size_t *n)
 	size_t end = d->m.pages * PAGE;
 
 	*n = 1 + below(d, most[below(d, 5)]);
-	*offset = below(d, d->m.pages) * PAGE;
+	*offset = some_page(d) * PAGE;
 	if (below(d, 3))
 		*offset += below(d, PAGE);
 	else if (*offset >= MAX_BYTES)
@@ -27,7 +27,15 @@ static void random_bytes(struct drive *d, size_t *offset, size_t *n)
 	d->now.length = *n;
 }
 
-static void random_fill(struct drive *d, char *to, size_t n)
+/* The same, of what an operation may store to. */
+static void random_room(struct drive *d, size_t *offset, size_t *n)
+{
+	random_bytes(d, offset, n);
+	*n = model_storable(&d->m, *offset, *n);
+	d->now.length = *n;
+}
+
+void random_fill(struct drive *d, char *to, size_t n)
 {
 	uint64_t r = drive_random(&d->random);
 
@@ -37,29 +45,39 @@ static void random_fill(struct drive *d, char *to, size_t n)
 
 static sigjmp_buf escape;
 
-static void on_segv(int sig)
+static void on_signal(int sig)
 {
-	(void)sig;
-	siglongjmp(escape, 1);
+	siglongjmp(escape, sig);
 }
 
-/* A load or store where the mapping forbids it: SIGSEGV, and nothing else. */
+/* What the mapping forbids is SIGSEGV, what the file has not is SIGBUS. */
+static int signal_of(const struct drive *d, size_t offset, int prot)
+{
+	const struct model_page *p = &d->m.page[offset / PAGE];
+
+	return p->mapped && p->prot & prot ? SIGBUS : SIGSEGV;
+}
+
+/* A load or store that is not possible: its signal, and nothing else. */
 static int forbidden(struct drive *d, size_t offset, bool store)
 {
 	volatile char *p = d->m.base + offset;
-	struct sigaction sa = { .sa_handler = on_segv }, old;
-	volatile bool passed = false;
+	struct sigaction sa = { .sa_handler = on_signal }, segv, bus;
+	volatile int expected = signal_of(d, offset, store ? PROT_WRITE : PROT_READ);
+	int got;
 
-	sigaction(SIGSEGV, &sa, &old);
-	if (!sigsetjmp(escape, 1)) {
+	sigaction(SIGSEGV, &sa, &segv);
+	sigaction(SIGBUS, &sa, &bus);
+	got = sigsetjmp(escape, 1);
+	if (!got) {
 		if (store)
 			*p = 1;
 		else
 			(void)*p;
-		passed = true;
 	}
-	sigaction(SIGSEGV, &old, NULL);
-	return passed ? wrong(d, offset, "no SIGSEGV") : 0;
+	sigaction(SIGSEGV, &segv, NULL);
+	sigaction(SIGBUS, &bus, NULL);
+	return got == expected ? 0 : wrong(d, offset, "signal %d instead of %d", got, expected);
 }
 
 static int cpu_load(struct drive *d)
@@ -79,13 +97,16 @@ static int cpu_store(struct drive *d)
 {
 	size_t offset, n, can;
 
-	random_bytes(d, &offset, &n);
+	random_room(d, &offset, &n);
+	if (!n)
+		return 0;
 	random_fill(d, d->plain, n);
 	can = model_accessible(&d->m, offset, n, PROT_WRITE);
 	if (!can)
 		return forbidden(d, offset, true);
 	model_cpu_touched(&d->m, offset, can, true);
 	memcpy(d->m.base + offset, d->plain, can);
+	__asm__ volatile("" ::: "memory");
 	if (!settings.negative || strcmp(settings.negative, "model") || d->now.number % 64)
 		model_store(&d->m, offset, d->plain, can);
 	return 0;
@@ -125,7 +146,9 @@ static int device_store(struct drive *d)
 	int device = (int)below(d, d->m.devices);
 	long got;
 
-	random_bytes(d, &offset, &n);
+	random_room(d, &offset, &n);
+	if (!n)
+		return 0;
 	random_fill(d, d->plain, n);
 	got = hmm_device_write(d->h, device, d->m.base + offset, d->plain, n);
 	d->now.detail = device;
@@ -146,7 +169,7 @@ static int native_store(struct drive *d)
 	size_t offset, n;
 	int err;
 
-	random_bytes(d, &offset, &n);
+	random_room(d, &offset, &n);
 	n = model_accessible(&d->m, offset, n, PROT_WRITE);
 	d->now.detail = (long)device;
 	if (!n)
@@ -215,7 +238,9 @@ static int system_store(struct drive *d)
 	int fd[2];
 	long got;
 
-	random_bytes(d, &offset, &n);
+	random_room(d, &offset, &n);
+	if (!n)
+		return 0;
 	random_fill(d, d->plain, n);
 	can = model_accessible(&d->m, offset, n, PROT_WRITE);
 	if (!d->kernel_faults || pipe(fd))

@@ -66,7 +66,7 @@ static void fork_step(struct racer *r)
 	int status = -1;
 
 	if (!pid) {
-		alarm(300);
+		alarm((unsigned int)patient(300));
 		_exit(lane_is_right(r) ? 0 : 1);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)

@@ -3,7 +3,6 @@
 #include "model/racing.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -97,25 +96,9 @@ void *race_mover(void *racer)
 	return NULL;
 }
 
-/* 0 or -errno. */
-static int put(const char *folder, const char *file, const char *text)
-{
-	char path[256];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 static void drop(struct racer *r)
 {
-	int err = put("/proc/sys/vm", "drop_caches", below(&r->d, 8) ? "1" : "3");
+	int err = put_text("/proc/sys/vm", "drop_caches", below(&r->d, 8) ? "1" : "3");
 
 	racer_note(r, "presser", "drop-caches", 0, r->d.m.pages * PAGE, err);
 	if (err)
@@ -151,9 +134,9 @@ static void press(struct racer *r)
 	if (limit)
 		bytes = current_bytes() - bytes;
 	snprintf(text, sizeof(text), "%ld", bytes > 0 ? bytes : 0);
-	err = put(settings.cgroup, limit ? "memory.high" : "memory.reclaim", text);
+	err = put_text(settings.cgroup, limit ? "memory.high" : "memory.reclaim", text);
 	if (limit && !err)
-		err = put(settings.cgroup, "memory.high", "max");
+		err = put_text(settings.cgroup, "memory.high", "max");
 	if (err && err != -EAGAIN)
 		racer_wrong(r, "presser", 0, "memory group", err, 0);
 	racer_did(r, RACE_PRESSURE, 1);

@@ -56,7 +56,7 @@ void racer_wrong(struct racer *r, const char *who, size_t offset, const char *wh
 	       (unsigned long)settings.seed, r->client->id, who, r->id, offset / PAGE,
 	       offset % PAGE, s.location, what, seen, expected);
 	if (!nth)
-		history_print(offset / PAGE);
+		history_print(offset / PAGE, NO_PAGE);
 }
 
 /* What a client's threads are, in this order. */
