@@ -130,18 +130,17 @@ static int make_room(void)
 
 static void full(void)
 {
-	static char bytes[MIB];
+	off_t end = 0, more = 64 * MIB;
 	int fd = open(filler(), O_WRONLY | O_CREAT, 0600);
 
 	CU_ASSERT_EQUAL_FATAL(ftruncate(file, 0), 0);
 	CU_ASSERT_EQUAL_FATAL(ftruncate(file, BYTES), 0);
-	fill('f');
-	for (size_t n = sizeof(bytes); n; n = n == PAGE ? 0 : PAGE)
-		while (write(fd, bytes, n) > 0)
-			;
+	for (; more >= (off_t)PAGE; more /= 2)
+		while (!fallocate(fd, 0, end, more))
+			end += more;
 	CU_ASSERT_EQUAL(errno, ENOSPC);
-	fsync(fd);
 	close(fd);
+	fill('f');
 	told(ENOSPC, make_room);
 	holds('f');
 }
