@@ -136,6 +136,18 @@ void emu_file_drop(struct emu_fblock *fb, unsigned int i, unsigned int end);
 /* What the device has and the file has, too: it is read again when it is touched. */
 void emu_file_drop_clean(struct hmm_block *b, struct emu_device *d, unsigned int i,
 			 unsigned int end);
+/* Neither side has it. Without the block's lock: a hint. */
+static inline bool emu_file_absent(const struct emu_fblock *fb, unsigned int i)
+{
+	return !hmm_bits_test(&fb->present, i) && !hmm_block_owner(fb->block, i);
+}
+/*
+ * No lock held: the file's bytes of pages [i, *end), zeros behind its end; *end: how far it goes.
+ * 0, EMU_EOF (@i is beyond), EMU_WAIT (it grew right now), or -errno. What may be done with them:
+ * to be looked at with the file's epoch of before.
+ */
+int emu_file_read(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int *end,
+		  char *bytes);
 /* No lock held: read what of [i, end) is not there. 0, EMU_EOF (@i is beyond), or -errno. */
 int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int end);
 bool emu_file_cpu_fault(const struct uffd_msg *msg, uint8_t homes); /* false: not of a file */

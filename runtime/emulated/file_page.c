@@ -142,11 +142,6 @@ int emu_file_install(struct emu_fblock *fb, unsigned int i, unsigned int end, co
 	return err;
 }
 
-static bool is_absent(const struct emu_fblock *fb, unsigned int i)
-{
-	return !hmm_bits_test(&fb->present, i) && !fb->block->owner[i];
-}
-
 /* What was read, if nothing was taken away meanwhile. */
 static int install_read(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int end,
 			const char *bytes, uint64_t epoch)
@@ -159,7 +154,7 @@ static int install_read(struct emu_file *f, struct emu_fblock *fb, unsigned int 
 	while (!err && i < end && atomic_load(&f->epoch) == epoch) {
 		unsigned int stop = i;
 
-		while (stop < end && is_absent(fb, stop))
+		while (stop < end && emu_file_absent(fb, stop))
 			stop++;
 		if (stop > i)
 			err = emu_file_install(fb, i, stop, bytes + (i - first) * HMM_PAGE_BYTES,
@@ -171,8 +166,8 @@ static int install_read(struct emu_file *f, struct emu_fblock *fb, unsigned int 
 	return err;
 }
 
-static int read_pages(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int *end,
-		      char *bytes)
+int emu_file_read(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int *end,
+		  char *bytes)
 {
 	size_t want = (*end - i) * HMM_PAGE_BYTES;
 	long got = os_syscall4(SYS_pread64, f->rfd, bytes, want, offset_of(fb, i));
@@ -203,14 +198,14 @@ int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
 		uint64_t epoch = atomic_load(&f->epoch);
 		unsigned int stop = i;
 
-		if (!is_absent(fb, i)) { /* a hint; looked at again below */
+		if (!emu_file_absent(fb, i)) { /* a hint; looked at again below */
 			i++;
 			continue;
 		}
-		while (stop < end && stop - i < FILE_CHUNK_PAGES && is_absent(fb, stop))
+		while (stop < end && stop - i < FILE_CHUNK_PAGES && emu_file_absent(fb, stop))
 			stop++;
 		chunk = emu_chunk_get(false);
-		err = read_pages(f, fb, i, &stop, chunk);
+		err = emu_file_read(f, fb, i, &stop, chunk);
 		while (!err && (err = install_read(f, fb, i, stop, chunk, epoch)) == EMU_DRAIN) {
 			emu_events_drain();
 			err = 0;
@@ -333,7 +328,7 @@ static int poison(struct fault *q)
 
 	os_read_lock(&emu.mirror);
 	os_mutex_lock(&q->fb->block->lock);
-	if (is_absent(q->fb, q->i)) {
+	if (emu_file_absent(q->fb, q->i)) {
 		/* Not as long as it is write-protected. */
 		err = uffd_protect(emu.client, q->addr, HMM_PAGE_BYTES, false);
 		hmm_bits_set(&q->fb->bare, q->i);
