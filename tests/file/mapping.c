@@ -322,6 +322,7 @@ int main(int argc, char **argv)
 	CU_add_test(s, "files that grow and shrink", test_sizes);
 	CU_add_test(s, "grown, stored to and unmapped", test_grown_and_unmapped);
 	CU_add_test(s, "truncated while it is written", test_truncated_while_written);
+	CU_add_test(s, "truncated while it is read", test_truncated_while_read);
 	CU_add_test(s, "mappings that share, move and go", mappings);
 	CU_add_test(s, "descriptors", descriptors);
 	CU_add_test(s, "forks", forks);

@@ -28,6 +28,7 @@ int touch(const volatile char *p);
 void test_sizes(void);
 void test_grown_and_unmapped(void);
 void test_truncated_while_written(void);
+void test_truncated_while_read(void);
 void test_read_ahead(void);
 void test_oversubscribed(void);
 void test_counted(void);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 void test_sizes(void)
@@ -107,6 +108,51 @@ void test_truncated_while_written(void)
 		usleep(1000);
 	}
 	CU_ASSERT_EQUAL(hmm_unmap(h, p, 64 * PAGE), 0);
+	close(fd);
+}
+
+static void *sends(void *p)
+{
+	hmm_migrate(h, p, MIB, 0, 0);
+	return NULL;
+}
+
+static void wait_us(long us)
+{
+	struct timespec begin, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while ((now.tv_sec - begin.tv_sec) * 1000000 + (now.tv_nsec - begin.tv_nsec) / 1000 < us);
+}
+
+/* What was read before the file was cut is not put there after. */
+void test_truncated_while_read(void)
+{
+	static char data[MIB];
+	int fd = make_file(MIB, 1);
+	unsigned int old = 0;
+	pthread_t thread;
+
+	memset(data, 1, MIB);
+	for (int i = 0; i < 600; i++) {
+		char *p, c;
+
+		CU_ASSERT_EQUAL(pwrite(fd, data, MIB, 0), (ssize_t)MIB);
+		p = map(fd, 0, MIB, BOTH);
+		pthread_create(&thread, NULL, sends, p);
+		wait_us(i % 100 * 4);
+		CU_ASSERT_EQUAL(ftruncate(fd, 0), 0);
+		CU_ASSERT_EQUAL(hmm_sync(h, p, MIB, 0), 0);
+		CU_ASSERT_EQUAL(ftruncate(fd, MIB), 0);
+		pthread_join(thread, NULL);
+		CU_ASSERT_EQUAL(hmm_sync(h, p, MIB, 0), 0);
+		for (size_t at = 0; at < MIB; at += 8 * PAGE)
+			old += hmm_device_read(h, 0, p + at, &c, 1) != 1 || c;
+		CU_ASSERT_EQUAL(hmm_unmap(h, p, MIB), 0);
+	}
+	CU_ASSERT_EQUAL(old, 0);
 	close(fd);
 }
 
