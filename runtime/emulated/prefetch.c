@@ -59,7 +59,8 @@ void emu_prefetch(struct hmm_window *w, uintptr_t start, unsigned int window)
 	uintptr_t end = (start & ~(HMM_BLOCK_BYTES - 1)) + AHEAD_BYTES;
 	bool goes_on;
 
-	if (window < FROM_PAGES || !ahead.thread || !is_wanted(start, &end))
+	if (window < FROM_PAGES || !__atomic_load_n(&ahead.thread, __ATOMIC_RELAXED) ||
+	    !is_wanted(start, &end))
 		return;
 	os_mutex_lock(&emu.window_lock);
 	goes_on = hmm_window_ahead(w, start, (unsigned int)((end - start) >> HMM_PAGE_SHIFT));
@@ -150,7 +151,11 @@ void emu_prefetch_stop(void)
 	__atomic_add_fetch(&ahead.asked, 1, __ATOMIC_RELEASE);
 	os_futex_wake(&ahead.asked, 1, false);
 	os_thread_join(ahead.thread);
-	emu_prefetch_forget();
+	os_mutex_lock(&ahead.lock); /* handlers still run */
+	ahead.head = ahead.tail;
+	os_mutex_unlock(&ahead.lock);
+	__atomic_store_n(&ahead.thread, 0, __ATOMIC_RELAXED);
+	ahead.stop = false;
 }
 
 void emu_prefetch_forget(void)
