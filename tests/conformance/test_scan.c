@@ -19,6 +19,15 @@ static unsigned long cpu_faults(void)
 	return s.cpu_faults;
 }
 
+/* The kernel driver's windows are its own. */
+static bool is_emulated(void)
+{
+	struct hmm_device_info info = { 0 };
+
+	CU_ASSERT_EQUAL(hmm_device_info(h, 0, &info), 0);
+	return !strcmp(info.backend, "emulated");
+}
+
 static void reads_on(void)
 {
 	char *p = map_pages(BYTES, 7);
@@ -35,7 +44,8 @@ static void reads_on(void)
 			CU_ASSERT_EQUAL(at[5], round > 1 ? 10u * (uint32_t)round : 0x07070707u);
 			at[5] = 10 * (uint32_t)round + 10;
 		}
-		CU_ASSERT(cpu_faults() - before < BYTES / PAGE / 4);
+		if (is_emulated())
+			CU_ASSERT(cpu_faults() - before < BYTES / PAGE / 4);
 		CU_ASSERT_EQUAL(where(p), HMM_SYSTEM);
 		CU_ASSERT_EQUAL(where(p + BYTES - PAGE), HMM_SYSTEM);
 	}
