@@ -23,15 +23,27 @@ static struct {
 struct start {
 	void (*fn)(void *);
 	void *arg;
+	uint32_t running; /* futex: set by the thread, who then does not touch this any more */
 };
 
 static void *trampoline(void *p)
 {
-	struct start s = *(struct start *)p;
+	struct start *start = p, s = *start;
 
-	os_free(p, sizeof(s));
+	__atomic_store_n(&start->running, 1, __ATOMIC_RELEASE);
+	os_futex_wake(&start->running, 1, false);
 	s.fn(s.arg);
 	return NULL;
+}
+
+/*
+ * Before it runs code of ours it runs the C library's, or a sanitizer's, which may hold a lock of
+ * its allocator: a child of a fork() at that moment would find it locked for ever.
+ */
+static void wait_until_running(struct start *s)
+{
+	while (!__atomic_load_n(&s->running, __ATOMIC_ACQUIRE))
+		os_futex_wait(&s->running, 0, 0, false);
 }
 
 static int create(pthread_t *thread, void *stack, struct start *s)
@@ -71,7 +83,7 @@ int os_thread_start(unsigned long *thread, void (*fn)(void *), void *arg)
 	os_mutex_lock(&lock);
 	slot = s && stack ? find(stack, 0) : MAX_THREADS;
 	if (slot < MAX_THREADS) {
-		*s = (struct start){ fn, arg };
+		*s = (struct start){ fn, arg, 0 };
 		err = create(thread, stack, s);
 	}
 	if (!err) {
@@ -79,10 +91,11 @@ int os_thread_start(unsigned long *thread, void (*fn)(void *), void *arg)
 		threads[slot].stack = stack;
 	}
 	os_mutex_unlock(&lock);
-	if (err) {
-		os_free(s, sizeof(*s));
+	if (!err)
+		wait_until_running(s);
+	else
 		os_free(stack, STACK_BYTES);
-	}
+	os_free(s, sizeof(*s));
 	return err;
 }
 

@@ -4,7 +4,8 @@
 
 /*
  * A thread on a stack of the runtime's, which with its thread local storage never
- * migrates; with every signal blocked: the application's are not for it. 0 or -errno.
+ * migrates; with every signal blocked: the application's are not for it. 0, and @fn has begun, or
+ * -errno.
  */
 int os_thread_start(unsigned long *thread, void (*fn)(void *), void *arg);
 void os_thread_join(unsigned long thread);

@@ -181,6 +181,26 @@ static void in_the_middle(void)
 	munmap(m.p, MIB);
 }
 
+/*
+ * When hmm_open() has returned, no thread of ours is still in the C library: with a sanitizer's
+ * allocator, which is not made for fork(), the child would find that locked.
+ */
+static void right_after_open(void)
+{
+	char *p = map_pages(MIB, 4);
+	int ended = 0;
+
+	for (int i = 0; i < scaled(20) && !ended; i++) {
+		CU_ASSERT_EQUAL_FATAL(conf_open(), 0);
+		ended = in_child(with_own_handle, p);
+		conf_close();
+	}
+	if (ended)
+		printf("(%d) ", ended);
+	CU_ASSERT_EQUAL(ended, 0);
+	munmap(p, MIB);
+}
+
 void add_fork_suite(void)
 {
 	CU_pSuite s = CU_add_suite("children", conf_open, conf_close);
@@ -189,4 +209,6 @@ void add_fork_suite(void)
 	CU_add_test(s, "children of children", grandchildren);
 	CU_add_test(s, "copy on write", copies);
 	CU_add_test(s, "fork in the middle of migrations", in_the_middle);
+	s = CU_add_suite("children at once", NULL, NULL);
+	CU_add_test(s, "fork right after hmm_open()", right_after_open);
 }
