@@ -49,6 +49,7 @@ struct hmm_block {
 	struct hmm_bits staged;      /* staging slot may hold a frame */
 	struct hmm_bits pinned;      /* refused its last migration */
 	struct hmm_bits kernel_used; /* must stay where the kernel can fault on nothing */
+	struct hmm_bits protected;   /* the client's page is there and may be write-protected */
 	struct hmm_bits read_only;   /* mapping had no write access when it migrated */
 	uint8_t alone;               /* CPU faults that are to leave no copy on the device */
 	uint8_t owner[HMM_BLOCK_PAGES];

@@ -28,7 +28,9 @@ static unsigned int skipped_fences(void)
 	       (strstr(skip, "client") ? EMU_SKIP_CLIENT_FENCE : 0) |
 	       (strstr(skip, "shared") ? EMU_SKIP_SHARED_FENCE : 0) |
 	       (strstr(skip, "write") ? EMU_SKIP_WRITE_FENCE : 0) |
-	       (strstr(skip, "arrival") ? EMU_SKIP_ARRIVAL_FENCE : 0);
+	       (strstr(skip, "arrival") ? EMU_SKIP_ARRIVAL_FENCE : 0) |
+	       (strstr(skip, "origin") ? EMU_SKIP_ORIGIN_FENCE : 0) |
+	       (strstr(skip, "back") ? EMU_SKIP_BACK_FENCE : 0);
 }
 
 static bool probe(void)

@@ -41,6 +41,23 @@ static bool is_there(uint64_t map)
 }
 
 /*
+ * Locking: mirror exclusively, for both. An event that is held may tell of an mremap() that has
+ * taken a page away while it was protected.
+ */
+static int protect(struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	hmm_bits_set_range(&b->protected, i, end);
+	return uffd_protect(emu.client, hmm_block_addr(b, i), (end - i) * HMM_PAGE_BYTES, true);
+}
+
+static void unprotect(struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	if (!uffd_protect(emu.client, hmm_block_addr(b, i), (end - i) * HMM_PAGE_BYTES, false) &&
+	    !emu_events_held())
+		hmm_bits_clear_range(&b->protected, i, end);
+}
+
+/*
  * An mlocked page. It is copied and then discarded, and what mremap() of another thread puts in
  * its place in between is lost. Locking: mirror exclusively.
  */
@@ -53,7 +70,7 @@ static int detach_locked(struct hmm_block *b, struct emu_device *d, unsigned int
 	int err = os_pagemap(addr, 1, &map);
 
 	if (!err)
-		err = uffd_protect(emu.client, addr, HMM_PAGE_BYTES, true);
+		err = protect(b, i, i + 1);
 	if (!err && is_there(map))
 		err = os_peek(alias, addr, HMM_PAGE_BYTES);
 	else if (!err)
@@ -64,14 +81,14 @@ static int detach_locked(struct hmm_block *b, struct emu_device *d, unsigned int
 		hmm_bits_set(out, i);
 		return 0;
 	}
-	uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
+	unprotect(b, i, i + 1);
 	return err && err != -EAGAIN && !uffd_events_pending(emu.client) ? -EFAULT : EMU_DRAIN;
 }
 
 /*
  * What was taken is what we protected, or was put there by mremap() of another thread just before:
  * the event of that is pending, and it goes back. It may have been protected where it was, if a
- * device reads it, too; then the event alone tells.
+ * device reads it, too; then the event tells, and what we know of that place.
  */
 static int copy_taken(struct hmm_block *b, struct emu_device *d, unsigned int i,
 		      const struct emu_taken *t, bool streaming, struct hmm_bits *out)
@@ -105,7 +122,7 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 	int err = t ? 0 : -ENOMEM;
 
 	if (!err && !(emu.test_skip & EMU_SKIP_CLIENT_FENCE)) {
-		err = uffd_protect(emu.client, start, len, true);
+		err = protect(b, i, end);
 	} else if (!err) {
 		for (unsigned int p = i; p < end; p++)
 			if (os_peek(emu_alias(b, d->index, p), hmm_block_addr(b, p),
@@ -119,6 +136,9 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 	}
 	if (!err)
 		err = emu_take(start, len, t);
+	/* None is left there; nor has one moved to another place of the range, then it is split. */
+	if (!err)
+		hmm_bits_clear_range(&b->protected, i, end);
 	if (!err)
 		err = copy_taken(b, d, i, t, streaming, out);
 	else if (err != EMU_DRAIN && uffd_events_pending(emu.client))
@@ -126,7 +146,7 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 	if (t)
 		emu_taken_drop(t);
 	if (hmm_bits_find(out, i, end, true) == end)
-		uffd_protect(emu.client, start, len, false);
+		unprotect(b, i, end);
 	os_free(t, sizeof(*t));
 	return err == -EAGAIN ? EMU_DRAIN : err;
 }

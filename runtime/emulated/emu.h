@@ -89,6 +89,8 @@ extern struct emu emu;
 #define EMU_SKIP_CLIENT_FENCE 2u   /* do not detach the page before copying out */
 #define EMU_SKIP_SHARED_FENCE 4u   /* do not drop devices' copies before the CPU stores */
 #define EMU_SKIP_ARRIVAL_FENCE 16u /* do not ask events whose page was taken */
+#define EMU_SKIP_ORIGIN_FENCE 32u  /* do not ask what was where it came from */
+#define EMU_SKIP_BACK_FENCE 64u    /* do not give back what was taken of another mapping */
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {
@@ -243,8 +245,11 @@ void emu_exclusive_lock(void);
 void emu_exclusive_unlock(void);
 bool emu_events_read(void); /* one, or a fault. Locking: mirror exclusively */
 bool emu_events_held(void); /* read, and to be acted upon. Locking: as above */
-/* Has an mremap() of the application put a page there that it had not yet at the last look? */
-bool emu_has_arrived(uintptr_t addr); /* Locking: as above */
+/*
+ * Of a page that was taken there, and is write-protected: has an mremap() of the application put it
+ * there since the last look? Locking: as above
+ */
+bool emu_has_arrived(uintptr_t addr);
 /* What an mremap() of the application has put at @addr, and we have taken. Locking: as above. */
 void emu_put_back(uintptr_t addr, const char *src);
 void emu_events_forget(void); /* in a forked child */

@@ -44,6 +44,7 @@ static void drop_pages(struct hmm_block *b, unsigned int i, unsigned int end, bo
 	for (unsigned int p = i; p < end; p++)
 		hmm_block_set_owner(b, p, HMM_OWNER_SYSTEM);
 	hmm_bits_clear_range(&b->pinned, i, end);
+	hmm_bits_clear_range(&b->protected, i, end);
 	hmm_bits_clear_range(&b->read_only, i, end);
 	if (unmapped)
 		hmm_bits_clear_range(&b->registered, i, end);
@@ -152,17 +153,46 @@ static bool find_arrival(uintptr_t addr, unsigned int *next)
 	return false;
 }
 
+/* Before the @i-th event and those that it follows: was the page there, and write-protected? */
+static bool was_protected(uintptr_t addr, unsigned int i)
+{
+	struct hmm_block *b;
+
+	if (emu.test_skip & EMU_SKIP_ORIGIN_FENCE)
+		return true;
+	while (i--) {
+		const struct uffd_msg *m = &pending[i];
+
+		if (m->event == UFFD_EVENT_REMAP && addr >= m->arg.remap.to &&
+		    addr - m->arg.remap.to < m->arg.remap.len)
+			addr = addr - m->arg.remap.to + m->arg.remap.from;
+	}
+	b = hmm_block_find(&emu.table, addr);
+	return b && hmm_bits_test(&b->protected, hmm_block_index(addr));
+}
+
+/*
+ * The event alone does not say whether the page came before the others were taken, or after. What
+ * came without a frame, from a device or never touched, has brought none; and where a frame came
+ * later, putting back what was taken fails, for it is there.
+ */
 bool emu_has_arrived(uintptr_t addr)
 {
-	unsigned int next;
-
 	if (emu.test_skip & EMU_SKIP_ARRIVAL_FENCE)
 		return false;
 	/* Its mremap() is over, its event may not be queued yet. */
 	while (uffd_events_pending(emu.client) && n_pending < MAX_EVENTS)
 		if (!emu_events_read())
 			os_syscall1(SYS_sched_yield, 0);
-	return find_arrival(addr, &next);
+	for (unsigned int i = 0; i < n_pending; i++) {
+		const struct uffd_msg *m = &pending[i];
+
+		if (m->event == UFFD_EVENT_REMAP && addr >= m->arg.remap.to &&
+		    addr - m->arg.remap.to < m->arg.remap.len &&
+		    was_protected(addr - m->arg.remap.to + m->arg.remap.from, i))
+			return true;
+	}
+	return false;
 }
 
 void emu_put_back(uintptr_t addr, const char *src)
@@ -185,6 +215,15 @@ void emu_put_back(uintptr_t addr, const char *src)
 		hmm_log(HMM_LOG_ERROR, "page %lx not put back (%d)", addr, err);
 }
 
+/* It takes its protection along. */
+static void still_protected(uintptr_t addr)
+{
+	struct hmm_block *b = hmm_block_get(&emu.table, addr);
+
+	if (b)
+		hmm_bits_set(&b->protected, hmm_block_index(addr));
+}
+
 static void remapped(uintptr_t from, uintptr_t to, size_t len)
 {
 	uintptr_t at = from, end = from + len;
@@ -195,6 +234,8 @@ static void remapped(uintptr_t from, uintptr_t to, size_t len)
 
 		clip(b, from, end, &i, &stop);
 		for (unsigned int p = i; p < stop; p++) {
+			if (hmm_bits_test(&b->protected, p))
+				still_protected(to + (hmm_block_addr(b, p) - from));
 			if (b->owner[p] == HMM_OWNER_SYSTEM)
 				continue;
 			for (unsigned int d = 0; d < emu.devices; d++)

@@ -44,6 +44,7 @@ static int untrack(struct hmm_block *b)
 			return EMU_DRAIN;
 		}
 		hmm_bits_clear_range(tracked, i, stop);
+		hmm_bits_clear_range(&b->protected, i, stop);
 	}
 	return 0;
 }
@@ -155,7 +156,9 @@ static void unprotect(struct hmm_block *b, uintptr_t addr)
 		if (!(emu.test_skip & EMU_SKIP_SHARED_FENCE))
 			emu_unshare(b, i, stop);
 	}
-	uffd_protect(emu.client, addr, (stop - i) * HMM_PAGE_BYTES, false);
+	/* Not while an mremap() is under way, which may have taken one of them away as it is. */
+	if (!uffd_protect(emu.client, addr, (stop - i) * HMM_PAGE_BYTES, false) && b)
+		hmm_bits_clear_range(&b->protected, i, stop);
 }
 
 static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)

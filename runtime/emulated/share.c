@@ -53,6 +53,7 @@ int emu_share_run(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 				(end - i) * HMM_PAGE_BYTES, UFFDIO_COPY_MODE_WP, &done);
 		n = (unsigned int)(done / HMM_PAGE_BYTES);
 		hmm_bits_set_range(&b->dev[d->index].shared, i, i + n);
+		hmm_bits_set_range(&b->protected, i, i + n);
 		for (unsigned int p = i; p < i + n; p++)
 			hmm_block_set_owner(b, p, HMM_OWNER_SYSTEM);
 		emu_count(d, EMU_TO_SYSTEM, n);

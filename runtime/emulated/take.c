@@ -151,6 +151,22 @@ static int make_room(void)
 	return 0;
 }
 
+/*
+ * What another thread has put there just before goes back while that thread waits for us to read
+ * of it. From Linux 6.17 on that may be so after an error, too: of several mappings the first, which
+ * are not tracked, have moved. Locking: mirror exclusively; nothing was read since it was taken.
+ */
+static void give_back(const struct emu_taken *t, uintptr_t start, bool all)
+{
+	size_t pages = t->len >> HMM_PAGE_SHIFT;
+
+	while (!all && pages && !(t->map[pages - 1] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP)))
+		pages--;
+	if (pages && !(emu.test_skip & EMU_SKIP_BACK_FENCE))
+		os_syscall5(SYS_mremap, t->at, pages * HMM_PAGE_BYTES, pages * HMM_PAGE_BYTES, TAKE,
+			    start);
+}
+
 int emu_take(uintptr_t start, size_t len, struct emu_taken *t)
 {
 	int err = make_room();
@@ -160,16 +176,16 @@ int emu_take(uintptr_t start, size_t len, struct emu_taken *t)
 	if (err)
 		return err;
 	err = run(start, len, to);
-	if (err)
-		return err == -EFAULT ? EMU_DRAIN : err; /* its mapping was split just now */
 	t->at = (char *)to;
 	t->len = len;
-	if (!taker.announced) {
-		os_syscall5(SYS_mremap, to, len, len, TAKE, start);
-		return EMU_DRAIN;
-	}
+	if (emu.test_widen)
+		os_sleep_ns(1000000);
 	if (os_pagemap(to, len >> HMM_PAGE_SHIFT, t->map))
 		os_zero(t->map, sizeof(t->map)); /* nobody else's, as far as one can tell */
+	if (err || !taker.announced) {
+		give_back(t, start, !err);
+		return err && err != -EFAULT ? err : EMU_DRAIN; /* split just now */
+	}
 	/* It came with its registration and its protection. */
 	uffd_unregister(emu.client, to, len);
 	return (int)os_syscall3(SYS_mprotect, to, len, PROT_READ);

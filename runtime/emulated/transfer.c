@@ -45,6 +45,7 @@ static int track_client(struct hmm_block *b, unsigned int i, unsigned int end)
 		if (err)
 			return err;
 		hmm_bits_set_range(&b->registered, i, stop);
+		hmm_bits_clear_range(&b->protected, i, stop);
 		i = stop;
 	}
 	return 0;
@@ -91,6 +92,7 @@ static int from_system(struct hmm_block *b, struct emu_device *d, unsigned int i
 			mark_read_only(b, i, stop);
 		else
 			hmm_bits_clear_range(&b->read_only, i, stop);
+		hmm_bits_clear_range(&b->protected, i, stop);
 		arrived(b, d, i, stop, used);
 		i = stop;
 	}
