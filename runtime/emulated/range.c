@@ -262,8 +262,13 @@ struct migrate_args {
 	uintptr_t start, end;
 	struct emu_device *device;
 	bool streaming;
-	bool files; /* out: some of it is of a mapped file */
+	bool files;     /* out: some of it is of a mapped file */
+	bool busy;      /* out: some of it was pinned or busy */
+	bool again;     /* only what was so */
+	uint64_t until; /* ns */
 };
+
+static long count_on(uintptr_t start, uintptr_t end, const struct emu_device *d);
 
 /* Runs on a private stack: one block to a device. */
 static long block_to_device(void *arg)
@@ -272,30 +277,21 @@ static long block_to_device(void *arg)
 	struct hmm_block *b = hmm_block_get(&emu.table, a->start);
 	unsigned int i = hmm_block_index(a->start);
 	unsigned int end = i + (unsigned int)((a->end - a->start) >> HMM_PAGE_SHIFT);
-	uint64_t until = os_now_ns() + BUSY_NS;
-	unsigned int on = 0;
-	uint8_t want = HMM_OWNER_DEVICE(a->device->index);
+	int err;
 
 	if (!b)
 		return -ENOMEM;
-	for (;;) {
-		int err = emu_block_out(b, a->device, i, end, a->streaming, NULL);
-
+	if (a->again && hmm_bits_find(&b->pinned, i, end, true) == end)
+		return count_on(a->start, a->end, a->device);
+	do {
+		err = emu_block_out(b, a->device, i, end, a->streaming, NULL);
 		/*
 		 * A fork says nothing about room, and may take long on a busy machine. (A handler
 		 * does not wait for it: the fork may wait for a CPU's fault to be served.)
 		 */
-		if (err == -ENOMEM && emu.running && atomic_load(&emu.hold))
-			continue;
-		if (err)
-			return err;
-		if (hmm_bits_find(&b->pinned, i, end, true) == end || os_now_ns() > until)
-			break;
-		os_sleep_ns(2000000);
-	}
-	for (; i < end; i++)
-		on += hmm_block_owner(b, i) == want;
-	return on;
+	} while (err == -ENOMEM && emu.running && atomic_load(&emu.hold));
+	a->busy |= hmm_bits_find(&b->pinned, i, end, true) < end;
+	return err ? err : count_on(a->start, a->end, a->device);
 }
 
 /* Runs on a private stack: one block home; counts what the system holds of it. */
@@ -328,6 +324,8 @@ static long chunk_to_target(void *arg)
 	if (atomic_load(&emu_files.n))
 		a->end = emu_file_border(a->start, a->end, &is_file);
 	a->files |= is_file;
+	if (is_file && a->again)
+		return emu_file_count(a->start, a->end, a->device);
 	if (is_file)
 		return emu_file_migrate(a->start, a->end, a->device);
 	return a->device ? block_to_device(a) : block_to_system(a);
@@ -387,6 +385,22 @@ static long each_chunk(struct migrate_args *a, uintptr_t start, uintptr_t end, l
 	return total;
 }
 
+/* Shall it be tried again? */
+static long wait_on_stack(void *arg)
+{
+	struct migrate_args *a = arg;
+	uint64_t now = os_now_ns();
+
+	if (!a->again)
+		a->until = now + BUSY_NS;
+	a->again = true;
+	a->busy = false;
+	if (now >= a->until)
+		return false;
+	os_sleep_ns(2000000);
+	return true;
+}
+
 long emu_migrate(uintptr_t start, uintptr_t end, int target)
 {
 	struct migrate_args a = {
@@ -403,6 +417,9 @@ long emu_migrate(uintptr_t start, uintptr_t end, int target)
 	if (n < 0 || (a.device && emu.policy == HMM_POLICY_OFF))
 		return n;
 	n = each_chunk(&a, start, end, chunk_to_target);
+	/* All of it has been tried once: then the patience is for all of it. */
+	while (n >= 0 && a.busy && os_enter(wait_on_stack, &a, sizeof(a)))
+		n = each_chunk(&a, start, end, chunk_to_target);
 	if (n < 0 || !a.device || end - start <= HMM_BLOCK_BYTES)
 		return n;
 	return a.files ? each_chunk(&a, start, end, chunk_on) : count_on(start, end, a.device);

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A ring with [p, p + bytes) registered; -errno. */
@@ -163,6 +164,40 @@ static void many(void)
 	munmap(p, MIB);
 }
 
+static long ms_to_migrate(char *p, size_t bytes)
+{
+	struct timespec a, b;
+
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, bytes, 0, 0), 0);
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	return (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
+}
+
+/* Nor once for each part of a long range. On a busy machine one of a few tries is undisturbed. */
+static void far_apart(void)
+{
+	const size_t bytes = 6 * MIB;
+	char *p = map_pages(bytes, 7);
+	struct hmm_device_info info;
+	int ring = notices() ? pin(p, bytes) : -ENOSYS;
+	long best = 10000;
+
+	if (ring < 0 || hmm_device_info(h, 0, &info) || strcmp(info.backend, "emulated") != 0) {
+		printf("(skipped: of emulated devices, and needs UFFDIO_MOVE and io_uring) ");
+		return;
+	}
+	for (int i = 0; i < 10 && best >= 250; i++) {
+		long ms = ms_to_migrate(p, bytes);
+
+		best = ms < best ? ms : best;
+	}
+	CU_ASSERT(best >= 90 && best < 250); /* three times 100 ms and more it would be */
+	unpin(ring);
+	CU_ASSERT(moves(p + 5 * MIB));
+	munmap(p, bytes);
+}
+
 void add_pinned_suite(void)
 {
 	CU_pSuite s = CU_add_suite("pinned pages", conf_open, conf_close);
@@ -172,4 +207,5 @@ void add_pinned_suite(void)
 	CU_add_test(s, "a device's touch of a pinned page", device_refused);
 	CU_add_test(s, "pinned while on a device", registered_while_resident);
 	CU_add_test(s, "many pinned pages", many);
+	CU_add_test(s, "pinned pages far apart", far_apart);
 }
