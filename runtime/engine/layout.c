@@ -139,7 +139,6 @@ static void set_environment(unsigned int starts)
 	}
 	if (icd)
 		setenv("OCL_ICD_VENDORS", icd, 1);
-	setenv("HMM_IN_ENGINE", "1", 1);
 	snprintf(mark, sizeof(mark), "%d.%u", getpid(), starts);
 	setenv(MARK, mark, 1);
 }

@@ -18,6 +18,8 @@ static const char usage[] =
 
 static const char *how_pages_move(const struct hmm_device_info *d)
 {
+	if (!strcmp(d->backend, "drm"))
+		return "by the kernel driver";
 	return d->flags & HMM_DEVICE_MOVE ? "by UFFDIO_MOVE" : "by write-protect and copy";
 }
 

@@ -19,6 +19,13 @@ cc "$here/consumer.c" -o "$work/c" $flags -Wl,-rpath,"$libs"
 cp "$here/consumer.c" "$work/consumer.cc"
 # shellcheck disable=SC2086
 c++ "$work/consumer.cc" -o "$work/cxx" $flags -Wl,-rpath,"$libs"
+# The driver's ABI, for who calls it without the library.
+for language in c c++; do
+	# shellcheck disable=SC2046,SC2086
+	printf '#include <drm/hmm_drm.h>\nint x = DRM_HMM_QUERY;\n' |
+		cc -x $language -Werror -fsyntax-only $flags $(pkg-config --cflags libdrm) -
+done
+[ ! -e "$work/prefix/include/hmm/hmm_engine.h" ] || { echo "a private header is installed"; exit 1; }
 
 mkdir "$work/project"
 cp "$here/consumer.c" "$work/project/"

@@ -7,6 +7,8 @@ set -euo pipefail
 . "$HMM_SRC/tests/vm/load.sh"
 load_driver devices=1 mib=16
 export HMM_BACKEND=drm
+echo "-- devices"
+"$HMM_BUILD/bin/hmmctl" devices | grep -q "pages move by the kernel driver"
 for command in stat map; do
 	echo "-- $command"
 	"$HMM_SRC/tests/tools/$command.sh" "$HMM_BUILD/bin/hmmctl" "$HMM_BUILD/bin/subject"
