@@ -122,7 +122,6 @@ HMM_EXPORT int hmm_sync(struct hmm *h, void *addr, size_t length, unsigned int f
 		return err;
 	began = hmm_trace_begin();
 	err = ops->sync(start, end);
-	HMM_TRACE(HMM_TRACE_WRITEBACK, writeback, began, -1, start,
-		  (end - start) >> HMM_PAGE_SHIFT);
+	HMM_TRACE(HMM_TRACE_SYNC, sync, began, -1, start, (end - start) >> HMM_PAGE_SHIFT);
 	return err;
 }

@@ -14,10 +14,11 @@ enum hmm_trace_kind {
 	HMM_TRACE_CPU_FAULT = 1,
 	HMM_TRACE_DEVICE_FAULT,
 	HMM_TRACE_MIGRATE,   /* hmm_migrate() */
-	HMM_TRACE_TO_DEVICE, /* pages of one block, for any reason */
+	HMM_TRACE_TO_DEVICE, /* pages of one block that moved, for any reason */
 	HMM_TRACE_TO_SYSTEM,
 	HMM_TRACE_EVICT,
-	HMM_TRACE_WRITEBACK, /* hmm_sync() */
+	HMM_TRACE_WRITEBACK, /* pages of a mapped file, to it */
+	HMM_TRACE_SYNC,      /* hmm_sync() */
 	HMM_TRACE_LAUNCH_BEGIN,
 	HMM_TRACE_LAUNCH_END,
 	HMM_TRACE_RESIDENT, /* a sample: pages on the device */

@@ -152,6 +152,9 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		  bool streaming);
 
+/* Where the program has pages of [i, end), for a trace; 0: nowhere any more. Locking: mirror. */
+uintptr_t emu_address(const struct hmm_block *b, unsigned int i, unsigned int end);
+
 /* Called before owners of pages of the block change. Locking: as above. */
 static inline void emu_changing(struct hmm_block *b)
 {

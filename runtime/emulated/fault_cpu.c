@@ -195,8 +195,10 @@ void emu_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 	int err;
 
 	HMM_PROBE(cpu_fault_begin, -1, addr, 0);
-	if (emu_file_cpu_fault(msg, homes))
+	if (emu_file_cpu_fault(msg, homes)) {
+		HMM_TRACE(HMM_TRACE_CPU_FAULT, cpu_fault, began, -1, addr, 1);
 		return;
+	}
 	if (b && hmm_block_owner(b, hmm_block_index(addr)))
 		emu_dwell(b);
 	do {

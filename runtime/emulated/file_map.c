@@ -66,6 +66,15 @@ bool emu_piece_next(const struct emu_fblock *fb, unsigned int i, unsigned int en
 	return false;
 }
 
+uintptr_t emu_address(const struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	struct emu_piece p = { 0 };
+
+	if (!b->file)
+		return hmm_block_addr(b, i);
+	return emu_piece_next(b->file, i, end, &p) ? p.addr : 0;
+}
+
 static int add_room(void)
 {
 	unsigned int n = atomic_load(&emu_files.n);

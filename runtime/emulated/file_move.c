@@ -86,7 +86,8 @@ static int run_home(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 		hmm_block_set_owner(b, p, HMM_OWNER_SYSTEM);
 	b->moved_at = os_now_ns();
 	emu_count(d, EMU_TO_SYSTEM, *stop - i);
-	HMM_TRACE(HMM_TRACE_TO_SYSTEM, to_system, began, d->index, hmm_block_addr(b, i), *stop - i);
+	HMM_TRACE(HMM_TRACE_TO_SYSTEM, to_system, began, d->index, emu_address(b, i, *stop),
+		  *stop - i);
 	return err;
 }
 

@@ -72,7 +72,8 @@ static int from_device(struct emu_fblock *fb, struct emu_device *from, struct em
 	arrived(fb, d, i, end, p);
 	emu_frames_free(fb->block, from, i, end);
 	emu_count(d, EMU_ACROSS, end - i);
-	HMM_TRACE(HMM_TRACE_ACROSS, across, began, d->index, hmm_block_addr(fb->block, i), end - i);
+	HMM_TRACE(HMM_TRACE_ACROSS, across, began, d->index, emu_address(fb->block, i, end),
+		  end - i);
 	return 0;
 }
 
@@ -224,8 +225,7 @@ static int try_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr, 
 		emu_file_map_device(fb, d, i, end);
 	hmm_lru_touch(&emu.table, b, d->index);
 	if (p.moved)
-		HMM_TRACE(HMM_TRACE_TO_DEVICE, to_device, began, d->index, hmm_block_addr(b, i),
-			  p.moved);
+		HMM_TRACE(HMM_TRACE_TO_DEVICE, to_device, began, d->index, addr, p.moved);
 	os_mutex_unlock(&b->lock);
 out:
 	emu_unreserve(d, reserved - p.used);

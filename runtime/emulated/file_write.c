@@ -13,6 +13,7 @@
  * The file is written through a mapping of it, by system call: a write to a mapping cannot make a
  * file longer that is truncated meanwhile, and a descriptor's O_APPEND has no say in it.
  */
+#include "core/trace.h"
 #include "emulated/file.h"
 #include "os/arena.h"
 #include "os/sys.h"
@@ -115,11 +116,15 @@ static int copy(struct emu_fblock *fb, unsigned int i, unsigned int end, char *c
 		       -ENOMEM;
 }
 
-/*
- * The first run of dirty pages in [*i, end), all with one owner, into the buffer; *stop: its end.
- * Nothing is dirty: *i is @end.
- */
-static int collect(struct emu_fblock *fb, unsigned int *i, unsigned int end, unsigned int *stop,
+/* Dirty pages, all with one owner. */
+struct run {
+	unsigned int i, end;
+	int device;
+	uintptr_t addr;
+};
+
+/* The first run in [i, end), into the buffer; nothing is dirty: @r is as it was. */
+static int collect(struct emu_fblock *fb, unsigned int i, unsigned int end, struct run *r,
 		   char *chunk)
 {
 	unsigned int first, last;
@@ -127,7 +132,7 @@ static int collect(struct emu_fblock *fb, unsigned int *i, unsigned int end, uns
 
 	os_read_lock(&emu.mirror);
 	os_mutex_lock(&fb->block->lock);
-	first = hmm_bits_find(&fb->dirty, *i, end, true);
+	first = hmm_bits_find(&fb->dirty, i, end, true);
 	if (end > first + FILE_CHUNK_PAGES)
 		end = first + FILE_CHUNK_PAGES;
 	last = hmm_bits_find(&fb->dirty, first, end, false);
@@ -139,14 +144,12 @@ static int collect(struct emu_fblock *fb, unsigned int *i, unsigned int end, uns
 		if (!err) {
 			hmm_bits_clear_range(&fb->dirty, first, last);
 			hmm_bits_set_range(&fb->written, first, last);
+			*r = (struct run){ first, last, fb->block->owner[first] - 1,
+					   emu_address(fb->block, first, last) };
 		}
 	}
 	os_mutex_unlock(&fb->block->lock);
 	os_read_unlock(&emu.mirror);
-	if (!err) {
-		*i = first;
-		*stop = last;
-	}
 	return err;
 }
 
@@ -278,6 +281,36 @@ static void push(const struct emu_fblock *fb)
 		    HMM_BLOCK_BYTES, SYNC_FILE_RANGE_WRITE);
 }
 
+/* Pages [i, end) of a block; the first error. *wrote: there were any. */
+static int write_block(struct emu_fblock *fb, unsigned int i, unsigned int end, char *chunk,
+		       bool *wrote)
+{
+	int first = 0;
+
+	while (i < end) {
+		uint64_t began = hmm_trace_begin();
+		struct run r = { .i = end, .end = end };
+		int err = collect(fb, i, end, &r, chunk);
+
+		if (err == EMU_DRAIN) {
+			emu_events_drain();
+			continue;
+		}
+		if (err)
+			return first ? first : err;
+		if (r.i < end) {
+			err = write_out(fb, r.i, r.end, chunk);
+			HMM_TRACE(HMM_TRACE_WRITEBACK, writeback, began, r.device, r.addr,
+				  r.end - r.i);
+			*wrote = true;
+		}
+		if (err && !first)
+			first = err;
+		i = r.end;
+	}
+	return first;
+}
+
 int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end, bool hurry)
 {
 	struct emu_fblock *fb;
@@ -288,29 +321,15 @@ int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end, bool hurry)
 		return 0;
 	chunk = emu_chunk_get(true);
 	while ((fb = emu_fblock_next(f, page, end))) {
-		unsigned int i = page > fb->first ? (unsigned int)(page - fb->first) : 0, stop;
+		unsigned int i = page > fb->first ? (unsigned int)(page - fb->first) : 0;
 		unsigned int last = end - fb->first < HMM_BLOCK_PAGES ?
 					    (unsigned int)(end - fb->first) :
 					    HMM_BLOCK_PAGES;
 		bool wrote = false;
+		int err = write_block(fb, i, last, chunk, &wrote);
 
-		while (i < last) {
-			int err = collect(fb, &i, last, &stop, chunk);
-
-			if (err == EMU_DRAIN) {
-				emu_events_drain();
-				continue;
-			}
-			if (!err && i < last) {
-				err = write_out(fb, i, stop, chunk);
-				wrote = true;
-			} else if (err) {
-				stop = last;
-			}
-			if (err && !first)
-				first = err;
-			i = i < last ? stop : last;
-		}
+		if (err && !first)
+			first = err;
 		if (hurry && wrote)
 			push(fb);
 		page = fb->first + HMM_BLOCK_PAGES;

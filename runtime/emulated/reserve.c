@@ -55,7 +55,7 @@ int emu_evict(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigne
 	after = b->dev[d->index].resident;
 
 	emu_count(d, EMU_EVICTED, before - after);
-	HMM_TRACE(HMM_TRACE_EVICT, evict, began, d->index, hmm_block_addr(b, i), before - after);
+	HMM_TRACE(HMM_TRACE_EVICT, evict, began, d->index, emu_address(b, i, end), before - after);
 	free_recycled(b, d, i, end);
 	if (err)
 		return err;

@@ -8,6 +8,7 @@
  * A copy begins as a migration, which a pinned page refuses: the kernel's own stores into one
  * (O_DIRECT) would pass the write-protection by. It then goes home without leaving the device.
  */
+#include "core/trace.h"
 #include "emulated/emu.h"
 #include "os/enter.h"
 
@@ -38,6 +39,8 @@ bool emu_is_shared(const struct hmm_block *b, unsigned int i, unsigned int end)
 int emu_share_run(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {
 	char *alias = emu_alias(b, d->index, 0);
+	uint64_t began = hmm_trace_begin();
+	const unsigned int first = i;
 	int err;
 
 	if (!alias)
@@ -61,6 +64,9 @@ int emu_share_run(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 		if (n)
 			err = 0;
 	}
+	if (i > first)
+		HMM_TRACE(HMM_TRACE_TO_SYSTEM, to_system, began, d->index, hmm_block_addr(b, first),
+			  i - first);
 	return err == -EAGAIN ? EMU_DRAIN : err;
 }
 

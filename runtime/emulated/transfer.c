@@ -125,7 +125,7 @@ static int from_device(struct hmm_block *b, struct emu_device *from, struct emu_
 int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		  bool exclusive, bool streaming, unsigned int *used)
 {
-	unsigned int first = i;
+	unsigned int first = i, moved = b->dev[d->index].resident;
 	uint64_t began = hmm_trace_begin();
 	int err = track_client(b, i, end);
 
@@ -152,8 +152,10 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 		i = stop;
 	}
 	hmm_lru_touch(&emu.table, b, d->index);
-	HMM_TRACE(HMM_TRACE_TO_DEVICE, to_device, began, d->index, hmm_block_addr(b, first),
-		  end - first);
+	moved = b->dev[d->index].resident - moved;
+	if (moved)
+		HMM_TRACE(HMM_TRACE_TO_DEVICE, to_device, began, d->index, hmm_block_addr(b, first),
+			  moved);
 	return err;
 }
 
@@ -292,7 +294,9 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	if (stop < end && punch)
 		restore(b, d, stop, end);
 	emu_count(d, EMU_TO_SYSTEM, stop - i);
-	HMM_TRACE(HMM_TRACE_TO_SYSTEM, to_system, began, d->index, hmm_block_addr(b, i), stop - i);
+	if (stop > i)
+		HMM_TRACE(HMM_TRACE_TO_SYSTEM, to_system, began, d->index, hmm_block_addr(b, i),
+			  stop - i);
 	return err;
 }
 

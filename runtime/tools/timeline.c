@@ -16,6 +16,7 @@ static const struct {
 	[HMM_TRACE_TO_SYSTEM] = { "to system", "X" },
 	[HMM_TRACE_EVICT] = { "evict", "X" },
 	[HMM_TRACE_WRITEBACK] = { "writeback", "X" },
+	[HMM_TRACE_SYNC] = { "hmm_sync", "X" },
 	[HMM_TRACE_LAUNCH_BEGIN] = { "launch", "B" },
 	[HMM_TRACE_LAUNCH_END] = { "launch", "E" },
 	[HMM_TRACE_RESIDENT] = { "resident pages", "C" },
@@ -59,7 +60,7 @@ static void put_event(FILE *f, const struct hmm_trace_batch *b, const struct hmm
 		fprintf(f, ", \"dur\": %" PRIu64 ".%03u", r->took / 1000,
 			(unsigned int)(r->took % 1000));
 	fprintf(f, ", \"args\": {\"device\": %d", r->device);
-	if (r->address)
+	if (r->address || r->pages)
 		fprintf(f, ", \"address\": \"0x%" PRIx64 "\", \"pages\": %u", r->address, r->pages);
 	fputs("}}", f);
 }

@@ -20,14 +20,6 @@ static unsigned long cpu_faults(void)
 }
 
 /* The kernel driver's windows are its own. */
-static bool is_emulated(void)
-{
-	struct hmm_device_info info = { 0 };
-
-	CU_ASSERT_EQUAL(hmm_device_info(h, 0, &info), 0);
-	return !strcmp(info.backend, "emulated");
-}
-
 static void reads_on(void)
 {
 	char *p = map_pages(BYTES, 7);

@@ -5,6 +5,9 @@
  *   once   those pages go to the device and are read by the CPU; ends
  *   pass   the same without hmm_close(), by exit()
  *   storm  the same 2000 times
+ *   file   a file of 1024 pages, mapped: 64 pages go to the device twice, are read by the CPU and by
+ *          the device, 16 are stored to and synchronised, all go, and are evicted: first those 16,
+ *          for they were advised so. Then 256 pages of memory go twice and are read by the CPU.
  */
 #include <hmm/hmm.h>
 #include <stdio.h>
@@ -17,6 +20,8 @@
 #define PAGES 256
 #define FIRST 96
 #define MOVED 64
+#define FILE_PAGES 1024
+#define STORED 16
 
 static char *memory;
 
@@ -31,6 +36,45 @@ static void touch(void)
 		(void)*(volatile char *)(memory + i * PAGE);
 }
 
+static int move(struct hmm *h, char *p, size_t pages)
+{
+	return hmm_migrate(h, p, pages * PAGE, 0, 0) == (long)pages ? 0 : 1;
+}
+
+/* Device memory is 4096 pages: what comes last pushes the file out. */
+static int push_out(struct hmm *h)
+{
+	char *p = mmap(NULL, 4096 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
+
+	return p == MAP_FAILED || move(h, p, 4096) || munmap(p, 4096 * PAGE);
+}
+
+static int file(struct hmm *h)
+{
+	int fd = memfd_create("subject", MFD_CLOEXEC);
+	char *p, byte;
+	void *at;
+
+	if (fd < 0 || ftruncate(fd, FILE_PAGES * PAGE) ||
+	    hmm_map_file(h, fd, 0, FILE_PAGES * PAGE, PROT_READ | PROT_WRITE, 0, &at))
+		return 1;
+	p = at;
+	if (move(h, p + FIRST * PAGE, MOVED) || move(h, p + FIRST * PAGE, MOVED))
+		return 1;
+	for (size_t i = 0; i < MOVED; i++)
+		(void)*(volatile char *)(p + (FIRST + i) * PAGE);
+	if (hmm_device_read(h, 0, p, &byte, 1) != 1)
+		return 1;
+	memset(p + FIRST * PAGE, 1, STORED * PAGE);
+	if (hmm_sync(h, p, FILE_PAGES * PAGE, 0) || move(h, p, FILE_PAGES) ||
+	    hmm_advise(h, p + FIRST * PAGE, STORED * PAGE, HMM_ADVICE_EVICT_FIRST, 0) ||
+	    push_out(h) || hmm_unmap(h, p, FILE_PAGES * PAGE))
+		return 1;
+	printf("file %lx\n", (unsigned long)p);
+	return move(h, memory, PAGES) || move(h, memory, PAGES);
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "once";
@@ -43,6 +87,11 @@ int main(int argc, char **argv)
 	if (memory == MAP_FAILED || hmm_open(&h, NULL))
 		return 77;
 	memset(memory, 1, PAGES * PAGE);
+	if (!strcmp(mode, "file")) {
+		err = file(h);
+		touch();
+		times = 0;
+	}
 	for (int i = 0; !err && i < times; i++) {
 		err = away(h);
 		if (strcmp(mode, "hold") != 0)

@@ -43,6 +43,50 @@ assert inside and all(moved["ts"] <= e["ts"] and
 		      e["ts"] + e["dur"] <= moved["ts"] + moved["dur"] for e in inside)
 PY
 
+# Of mapped files, too: each event has an address of the mapping, and as many pages as really moved.
+expect 0 trace -o "$json" -- "$subject" file
+shows err ' 0 dropped'
+python3 - "$json" "$scratch/out" <<'PY' || complain "events of a file are not what they should be"
+import json, sys
+events = [e for e in json.load(open(sys.argv[1]))["traceEvents"] if e["ph"] == "X"]
+at = dict(line.split() for line in open(sys.argv[2]) if line.split()[0] in ("file", "ready"))
+PAGE, FIRST, MOVED, STORED = 4096, 96, 64, 16
+lost = [e for e in events if e["name"] in ("to device", "to system", "evict", "writeback")
+	if int(e["args"]["address"], 16) == 0 and e["args"]["pages"] > 0]
+assert not lost, lost
+
+def named(name, start, pages):
+	return [e for e in events if e["name"] == name and
+		start <= int(e["args"]["address"], 16) < start + pages * PAGE]
+
+def pages(name, start, n):
+	return sum(e["args"]["pages"] for e in named(name, start, n))
+
+def within(inner, outer):
+	return [e for e in inner if e["tid"] == outer["tid"] and outer["ts"] <= e["ts"] and
+		e["ts"] + e["dur"] <= outer["ts"] + outer["dur"]]
+
+file, memory = int(at["file"], 16), int(at["ready"], 16)
+calls = named("hmm_migrate", file, 1024)
+assert [c["args"]["pages"] for c in calls] == [MOVED, MOVED, 1024], calls
+there = named("to device", file, 1024)
+assert [sum(e["args"]["pages"] for e in within(there, c)) for c in calls[:2]] == [MOVED, 0], there
+assert named("CPU fault", file + FIRST * PAGE, MOVED), "no CPU fault"
+assert pages("to system", file + FIRST * PAGE, MOVED) >= MOVED, named("to system", file, 1024)
+assert named("device fault", file, 1), "no device fault"
+sync = named("hmm_sync", file, 1024)
+assert len(sync) == 1 and sync[0]["args"]["pages"] == 1024, sync
+assert pages("writeback", file + FIRST * PAGE, STORED) >= STORED, named("writeback", file, 1024)
+assert all(e["args"]["pages"] <= STORED for e in named("writeback", file, 1024)), sync
+gone = named("evict", file, 1024)
+assert sum(e["args"]["pages"] for e in gone) == 1024, gone
+assert int(gone[0]["args"]["address"], 16) == file + FIRST * PAGE, gone
+assert gone[0]["args"]["pages"] == STORED, gone
+# Memory: the second hmm_migrate() moved nothing, and what stays as a copy has come home.
+assert pages("to device", memory, 256) == 256, named("to device", memory, 256)
+assert pages("to system", memory, 256) == 256, named("to system", memory, 256)
+PY
+
 # Small rings run full, and say so; every event is there or counted.
 expect 0 trace --events 16 -o "$json" -- "$subject" storm
 python3 -m json.tool "$json" >/dev/null || complain "storm: no JSON"
@@ -63,9 +107,10 @@ python3 -m json.tool "$json" >/dev/null || complain "killed: no JSON"
 # The probes of the same events are in the library.
 if [ -n "${HMM_TEST_PROBES:-}" ]; then
 	library=$(ldd "$subject" | awk '/libhmm/ { print $3 }')
+	readelf -n "$library" >"$scratch/notes"
 	for probe in cpu_fault_begin cpu_fault device_fault_begin device_fault migrate to_device \
-		to_system across evict writeback launch_begin launch_end; do
-		readelf -n "$library" | grep -q "Name: $probe\$" || complain "no probe $probe"
+		to_system across evict writeback sync launch_begin launch_end; do
+		grep -q "Name: $probe\$" "$scratch/notes" || complain "no probe $probe"
 	done
 fi
 
