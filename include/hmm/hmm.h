@@ -175,7 +175,7 @@ int hmm_query(struct hmm *h, const void *addr, size_t length, struct hmm_page_st
 /* Advice for hmm_advise(); docs/man/hmm_advise.3 tells what each backend does about it. */
 #define HMM_ADVICE_PREFERRED 1 /* target: where the pages should be */
 #define HMM_ADVICE_NOT_PREFERRED 2
-#define HMM_ADVICE_READ_MOSTLY 3 /* copies of clean pages may be on devices, too */
+#define HMM_ADVICE_READ_MOSTLY 3 /* copies of private pages may be on devices, too */
 #define HMM_ADVICE_NOT_READ_MOSTLY 4
 #define HMM_ADVICE_ACCESSED_BY 5 /* target: a device that should not have to fault */
 #define HMM_ADVICE_NOT_ACCESSED_BY 6
