@@ -34,6 +34,12 @@ struct hmm_backend_ops {
 	int (*start)(const struct hmm_config *config);
 	void (*stop)(void);
 
+	/*
+	 * The process ends: every page is home and stays there, and no touch needs a thread of
+	 * ours any more. NULL: none ever does. Locking: as stop().
+	 */
+	void (*leave)(void);
+
 	/* In a forked child: forget the parent's state, close its descriptors. */
 	void (*forget)(void);
 

@@ -170,6 +170,21 @@ void hmm_process_close(struct hmm *h)
 	pthread_mutex_unlock(&process.lock);
 }
 
+/*
+ * LeakSanitizer looks at all memory after this, with every other thread stopped: a page that it
+ * touches must not need one. Not where another thread opens or closes meanwhile.
+ */
+extern void __lsan_do_leak_check(void) __attribute__((weak));
+
+static void leave_for_sanitizer(void)
+{
+	if (!__lsan_do_leak_check || !process.ops->leave || pthread_mutex_trylock(&process.lock))
+		return;
+	if (process.ops)
+		process.ops->leave();
+	pthread_mutex_unlock(&process.lock);
+}
+
 /* A program that ends without hmm_close() still reports what it did. */
 static void __attribute__((destructor)) at_exit(void)
 {
@@ -177,4 +192,5 @@ static void __attribute__((destructor)) at_exit(void)
 		return;
 	hmm_stats_report(process.ops);
 	hmm_trace_flush();
+	leave_for_sanitizer();
 }

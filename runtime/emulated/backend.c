@@ -65,13 +65,33 @@ static int home(struct emu_device *d)
 	return (int)os_enter(home_on_stack, &d, sizeof(d));
 }
 
-static void stop(void)
+/* Kernels may still run: nothing goes out again behind the back of the homing. */
+static void home_for_good(void)
 {
-	/* Kernels may still run: nothing goes out again behind the back of the homing. */
 	atomic_fetch_add(&emu.hold, 1);
 	for (unsigned int d = 0; d < emu.devices; d++)
 		while (home(&emu.device[d]) == -ENOMEM)
 			os_sleep_ns(10000000); /* there is no other place for these pages */
+}
+
+static long untrack_on_stack(void *arg)
+{
+	(void)arg;
+	emu_untrack_all();
+	return 0;
+}
+
+static void leave(void)
+{
+	char none = 0;
+
+	home_for_good();
+	os_enter(untrack_on_stack, &none, sizeof(none));
+}
+
+static void stop(void)
+{
+	home_for_good();
 	emu.running = false;
 	emu_prefetch_stop();
 	emu_files_stop();
@@ -385,6 +405,7 @@ const struct hmm_backend_ops hmm_emulated_ops = {
 	.probe = probe,
 	.start = start,
 	.stop = stop,
+	.leave = leave,
 	.forget = forget,
 	.device_count = device_count,
 	.device_info = device_info,
