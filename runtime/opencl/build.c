@@ -34,24 +34,22 @@ static void take_result(cl_program p, struct ocl_build *b, const char *reply, si
 /* Locking: program->lock, device->lock. */
 static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int *status)
 {
-	size_t options = b->options ? strlen(b->options) : 0;
-	struct cl_wire_build q = { (uint32_t)options, (uint32_t)p->source_length };
+	struct ocl_recipe r = ocl_program_recipe(p, (unsigned int)(b - p->build));
+	struct cl_wire_build q = { (uint32_t)r.options_length, (uint32_t)r.source_length };
+	size_t bytes = sizeof(q) + r.options_length + r.source_length, got;
 	const void *reply;
-	size_t got;
 	char *to;
 	int err = ocl_conn_open(&d->conn, d->index);
 
 	if (err)
 		return err;
-	to = ocl_conn_payload(&d->conn, sizeof(q) + options + p->source_length);
+	to = ocl_conn_payload(&d->conn, bytes);
 	if (!to)
 		return -ENOMEM;
 	memcpy(to, &q, sizeof(q));
-	if (options)
-		memcpy(to + sizeof(q), b->options, options);
-	memcpy(to + sizeof(q) + options, p->source, p->source_length);
-	err = ocl_conn_call(&d->conn, CL_WIRE_BUILD, sizeof(q) + options + p->source_length, status,
-			    &reply, &got);
+	memcpy(to + sizeof(q), r.options, r.options_length);
+	memcpy(to + sizeof(q) + r.options_length, r.source, r.source_length);
+	err = ocl_conn_call(&d->conn, CL_WIRE_BUILD, bytes, status, &reply, &got);
 	if (!err) {
 		take_result(p, b, reply, got);
 		b->generation = d->conn.generation;
@@ -175,7 +173,9 @@ static cl_int check_devices(cl_program p, cl_uint n, const cl_device_id *devices
 	if (!n != !devices)
 		return CL_INVALID_VALUE;
 	for (cl_uint i = 0; i < n; i++)
-		if (!ocl_valid(devices[i], OCL_DEVICE) || !ocl_context_has(p->context, devices[i]))
+		if (!ocl_valid(devices[i], OCL_DEVICE) ||
+		    !ocl_context_has(p->context, devices[i]) ||
+		    !p->build[ocl_context_index(p->context, devices[i])].wanted)
 			return CL_INVALID_DEVICE;
 	return atomic_load(&p->kernels) ? CL_INVALID_OPERATION : CL_SUCCESS;
 }
@@ -203,7 +203,7 @@ cl_int CL_API_CALL ocl_BuildProgram(cl_program p, cl_uint n, const cl_device_id 
 	if (err)
 		return err;
 	for (unsigned int i = 0; i < p->context->n_devices; i++) {
-		if (!wanted(p->context->devices[i], n, devices))
+		if (!p->build[i].wanted || !wanted(p->context->devices[i], n, devices))
 			continue;
 		err = ocl_program_build(p, i, options);
 		if (err && !first)

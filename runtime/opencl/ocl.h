@@ -224,6 +224,11 @@ void *ocl_pages_get(size_t bytes, size_t align, size_t *mapped);
 void ocl_pages_put(void *p, size_t mapped);
 
 struct ocl_build {
+	/* Set when the program is made: is it for this device, and from what binary? */
+	bool wanted;
+	char *binary_options, *binary_source;
+	size_t binary_length; /* of the source */
+	/* Locking, from here: program->lock */
 	cl_build_status status;
 	char *options;
 	char *log;
@@ -237,12 +242,24 @@ struct _cl_program {
 	cl_context context;
 	char *source;
 	size_t source_length;
-	bool from_binary;
 	pthread_mutex_t lock; /* all below */
 	struct ocl_build build[OCL_MAX_DEVICES];
 	char *names; /* kernels, joined by ';' */
 	_Atomic(uint32_t) kernels;
 };
+
+/* program.c: for all devices of @c, with room for a source. */
+cl_program ocl_program_new(cl_context c, size_t source_length);
+unsigned int ocl_program_devices(cl_program p, cl_device_id *devices); /* how many it is for */
+
+/* binary.c: what device number @i is to build. Locking: program->lock, while it is used. */
+struct ocl_recipe {
+	const char *options, *source;
+	size_t options_length, source_length;
+};
+struct ocl_recipe ocl_program_recipe(cl_program p, unsigned int i);
+cl_int ocl_program_binaries(cl_program p, size_t size, unsigned char **value, size_t *size_ret);
+cl_int ocl_program_binary_sizes(cl_program p, size_t size, void *value, size_t *size_ret);
 
 /*
  * build.c: the program's id in the engine of device number @i of its context, made again

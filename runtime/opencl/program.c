@@ -3,10 +3,6 @@
 
 #include <string.h>
 
-/* What clGetProgramInfo() hands out as a binary: the source, to be built again. */
-#define BINARY_MAGIC "HMM OpenCL source 1\n"
-#define MAGIC_BYTES (sizeof(BINARY_MAGIC) - 1)
-
 static void destroy(void *object)
 {
 	cl_program p = object;
@@ -15,13 +11,15 @@ static void destroy(void *object)
 		ocl_program_forget(p, i);
 		ocl_free(p->build[i].options);
 		ocl_free(p->build[i].log);
+		ocl_free(p->build[i].binary_options);
+		ocl_free(p->build[i].binary_source);
 	}
 	ocl_free(p->source);
 	ocl_free(p->names);
 	ocl_drop(p->context);
 }
 
-static cl_program make(cl_context c, size_t source_length)
+cl_program ocl_program_new(cl_context c, size_t source_length)
 {
 	cl_program p = ocl_object_new(OCL_PROGRAM, sizeof(*p), destroy);
 
@@ -30,8 +28,10 @@ static cl_program make(cl_context c, size_t source_length)
 	pthread_mutex_init(&p->lock, NULL);
 	p->context = c;
 	ocl_hold(c);
-	for (unsigned int i = 0; i < c->n_devices; i++)
+	for (unsigned int i = 0; i < c->n_devices; i++) {
+		p->build[i].wanted = true;
 		p->build[i].status = CL_BUILD_NONE;
+	}
 	p->source = ocl_alloc(source_length + 1);
 	p->source_length = source_length;
 	if (p->source)
@@ -58,7 +58,7 @@ static cl_program from_strings(cl_context c, cl_uint n, const char **strings, co
 		}
 		total += length_of(strings[i], lengths, i);
 	}
-	p = make(c, total);
+	p = ocl_program_new(c, total);
 	*err = p ? CL_SUCCESS : CL_OUT_OF_HOST_MEMORY;
 	for (cl_uint i = 0; p && i < n; i++) {
 		size_t length = length_of(strings[i], lengths, i);
@@ -86,53 +86,6 @@ cl_program CL_API_CALL ocl_CreateProgramWithSource(cl_context c, cl_uint n, cons
 	return p;
 }
 
-static cl_int check_binaries(cl_context c, cl_uint n, const cl_device_id *devices,
-			     const size_t *lengths, const unsigned char **binaries, cl_int *status)
-{
-	cl_int err = CL_SUCCESS;
-
-	if (!ocl_valid(c, OCL_CONTEXT))
-		return CL_INVALID_CONTEXT;
-	if (!n || !devices || !lengths || !binaries)
-		return CL_INVALID_VALUE;
-	for (cl_uint i = 0; i < n; i++)
-		if (!ocl_valid(devices[i], OCL_DEVICE) || !ocl_context_has(c, devices[i]))
-			return CL_INVALID_DEVICE;
-	for (cl_uint i = 0; i < n; i++) {
-		cl_int one = CL_SUCCESS;
-
-		if (!lengths[i] || !binaries[i])
-			one = CL_INVALID_VALUE;
-		else if (lengths[i] < MAGIC_BYTES || memcmp(binaries[i], BINARY_MAGIC, MAGIC_BYTES))
-			one = CL_INVALID_BINARY;
-		if (status)
-			status[i] = one;
-		if (one && !err)
-			err = one;
-	}
-	return err;
-}
-
-cl_program CL_API_CALL ocl_CreateProgramWithBinary(cl_context c, cl_uint n,
-						   const cl_device_id *devices,
-						   const size_t *lengths,
-						   const unsigned char **binaries, cl_int *status,
-						   cl_int *err_ret)
-{
-	cl_int err = check_binaries(c, n, devices, lengths, binaries, status);
-	cl_program p = err ? NULL : make(c, lengths[0] - MAGIC_BYTES);
-
-	if (!err && !p)
-		err = CL_OUT_OF_HOST_MEMORY;
-	if (p) {
-		memcpy(p->source, binaries[0] + MAGIC_BYTES, p->source_length);
-		p->from_binary = true;
-	}
-	if (err_ret)
-		*err_ret = err;
-	return p;
-}
-
 cl_int CL_API_CALL ocl_RetainProgram(cl_program p)
 {
 	return ocl_valid(p, OCL_PROGRAM) && ocl_retain(p) ? CL_SUCCESS : CL_INVALID_PROGRAM;
@@ -143,31 +96,18 @@ cl_int CL_API_CALL ocl_ReleaseProgram(cl_program p)
 	return ocl_valid(p, OCL_PROGRAM) && ocl_release(p) ? CL_SUCCESS : CL_INVALID_PROGRAM;
 }
 
-static cl_int get_binaries(cl_program p, size_t size, unsigned char **value, size_t *size_ret)
+unsigned int ocl_program_devices(cl_program p, cl_device_id *devices)
 {
-	size_t need = p->context->n_devices * sizeof(*value);
+	unsigned int n = 0;
 
-	if (value && size < need)
-		return CL_INVALID_VALUE;
-	for (unsigned int i = 0; value && i < p->context->n_devices; i++) {
-		if (!value[i] || p->build[i].status != CL_BUILD_SUCCESS)
+	for (unsigned int i = 0; i < p->context->n_devices; i++) {
+		if (!p->build[i].wanted)
 			continue;
-		memcpy(value[i], BINARY_MAGIC, MAGIC_BYTES);
-		memcpy(value[i] + MAGIC_BYTES, p->source, p->source_length);
+		if (devices)
+			devices[n] = p->context->devices[i];
+		n++;
 	}
-	if (size_ret)
-		*size_ret = need;
-	return CL_SUCCESS;
-}
-
-static cl_int get_sizes(cl_program p, size_t size, void *value, size_t *size_ret)
-{
-	size_t sizes[OCL_MAX_DEVICES];
-
-	for (unsigned int i = 0; i < p->context->n_devices; i++)
-		sizes[i] = p->build[i].status == CL_BUILD_SUCCESS ? MAGIC_BYTES + p->source_length :
-								    0;
-	return ocl_copy_info(sizes, p->context->n_devices * sizeof(*sizes), size, value, size_ret);
+	return n;
 }
 
 static bool is_built(cl_program p)
@@ -218,8 +158,9 @@ static cl_int kernel_info(cl_program p, cl_program_info param, size_t size, void
 cl_int CL_API_CALL ocl_GetProgramInfo(cl_program p, cl_program_info param, size_t size, void *value,
 				      size_t *size_ret)
 {
+	cl_device_id devices[OCL_MAX_DEVICES];
 	cl_bool no = CL_FALSE;
-	cl_uint refs;
+	cl_uint refs, n;
 
 	if (!ocl_valid(p, OCL_PROGRAM))
 		return CL_INVALID_PROGRAM;
@@ -230,17 +171,17 @@ cl_int CL_API_CALL ocl_GetProgramInfo(cl_program p, cl_program_info param, size_
 	case CL_PROGRAM_CONTEXT:
 		return OCL_INFO(p->context);
 	case CL_PROGRAM_NUM_DEVICES:
-		return OCL_INFO(p->context->n_devices);
+		n = ocl_program_devices(p, devices);
+		return OCL_INFO(n);
 	case CL_PROGRAM_DEVICES:
-		return ocl_copy_info(p->context->devices,
-				     p->context->n_devices * sizeof(cl_device_id), size, value,
-				     size_ret);
+		n = ocl_program_devices(p, devices);
+		return ocl_copy_info(devices, n * sizeof(*devices), size, value, size_ret);
 	case CL_PROGRAM_SOURCE:
-		return OCL_STRING(p->from_binary ? "" : p->source);
+		return OCL_STRING(p->source);
 	case CL_PROGRAM_BINARY_SIZES:
-		return get_sizes(p, size, value, size_ret);
+		return ocl_program_binary_sizes(p, size, value, size_ret);
 	case CL_PROGRAM_BINARIES:
-		return get_binaries(p, size, value, size_ret);
+		return ocl_program_binaries(p, size, value, size_ret);
 	case CL_PROGRAM_NUM_KERNELS:
 	case CL_PROGRAM_KERNEL_NAMES:
 		return kernel_info(p, param, size, value, size_ret);
@@ -267,6 +208,8 @@ cl_int CL_API_CALL ocl_GetProgramBuildInfo(cl_program p, cl_device_id d,
 	if (!ocl_valid(d, OCL_DEVICE) || !ocl_context_has(p->context, d))
 		return CL_INVALID_DEVICE;
 	b = &p->build[ocl_context_index(p->context, d)];
+	if (!b->wanted)
+		return CL_INVALID_DEVICE;
 	switch (param) {
 	case CL_PROGRAM_BUILD_STATUS:
 		return OCL_INFO(b->status);
