@@ -9,12 +9,14 @@
 static int check_build(const void *payload, uint32_t length)
 {
 	const struct cl_wire_build *b = payload;
-	uint64_t strings;
+	uint64_t texts;
 
-	if (length < sizeof(*b))
+	if (length < sizeof(*b) || b->folder_length > CL_WIRE_MAX_NAME)
 		return -EINVAL;
-	strings = (uint64_t)b->options_length + b->source_length;
-	return strings == length - sizeof(*b) ? 0 : -EINVAL;
+	texts = (uint64_t)b->options_length + b->source_length;
+	if (texts + b->folder_length != length - sizeof(*b))
+		return -EINVAL;
+	return memchr((const char *)(b + 1) + texts, 0, b->folder_length) ? -EINVAL : 0;
 }
 
 static int check_kernel(const void *payload, uint32_t length)

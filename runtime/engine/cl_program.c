@@ -2,9 +2,10 @@
 /* Programs and kernels of the client, by id. The client releases programs only. */
 #include "engine/cl_engine.h"
 
-#include <stdio.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct program {
 	struct program *next;
@@ -34,6 +35,20 @@ static char *full_options(const struct cl_engine *e, const char *options, size_t
 		strcat(s, scope_option);
 	strcat(s, info_option);
 	return s;
+}
+
+/*
+ * Includes are named from where the client stands, or stood at the first build. A connection's
+ * thread stands where it likes: no other builds there meanwhile.
+ */
+static void enter_folder(const char *name, size_t length)
+{
+	char folder[CL_WIRE_MAX_NAME + 1];
+
+	memcpy(folder, name, length);
+	folder[length] = 0;
+	if (!length || unshare(CLONE_FS) || chdir(folder))
+		return; /* then what is relative is not found */
 }
 
 static void add_log(cl_program p, cl_device_id d, struct cl_reply *r)
@@ -97,6 +112,7 @@ void cl_do_build(const struct cl_wire_build *q, struct cl_reply *r)
 	if (!p)
 		return;
 	options = full_options(e, (const char *)(q + 1), q->options_length);
+	enter_folder(text + length, q->folder_length);
 	r->status = options ? clBuildProgram(p, 1, &e->device, options, NULL, NULL) :
 			      CL_OUT_OF_HOST_MEMORY;
 	free(options);

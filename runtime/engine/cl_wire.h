@@ -17,7 +17,7 @@
 enum cl_wire_op {
 	CL_WIRE_NONE = 0,
 	CL_WIRE_DEVICE_INFO, /* cl_wire_info; reply: the value */
-	CL_WIRE_BUILD,       /* cl_wire_build, options, source; reply: cl_wire_built, log, names */
+	CL_WIRE_BUILD,       /* cl_wire_build, its strings; reply: cl_wire_built, log, names */
 	CL_WIRE_RELEASE,     /* cl_wire_info, .param is the program; reply: nothing */
 	CL_WIRE_KERNEL,      /* cl_wire_kernel, name; reply: cl_wire_kernel_info, arguments */
 	CL_WIRE_LAUNCH,      /* cl_wire_launch, arguments, once or more; reply: cl_wire_launched */
@@ -36,8 +36,10 @@ struct cl_wire_info {
 };
 
 struct cl_wire_build {
-	uint32_t options_length; /* neither string is terminated */
+	uint32_t options_length; /* the strings follow in this order; none is terminated */
 	uint32_t source_length;
+	uint32_t folder_length; /* what relative paths in the options start from; 0: any */
+	uint32_t pad;
 };
 
 struct cl_wire_built {

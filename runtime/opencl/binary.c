@@ -103,7 +103,8 @@ struct ocl_recipe ocl_program_recipe(cl_program p, unsigned int i)
 	const struct ocl_build *b = &p->build[i];
 	struct ocl_recipe r = { .source = p->source,
 				.source_length = p->source_length,
-				.options = b->options ? b->options : "" };
+				.options = b->options ? b->options : "",
+				.folder = b->folder ? b->folder : "" };
 
 	if (b->binary_source) {
 		r.source = b->binary_source;
@@ -111,6 +112,7 @@ struct ocl_recipe ocl_program_recipe(cl_program p, unsigned int i)
 		r.options = b->binary_options;
 	}
 	r.options_length = strlen(r.options);
+	r.folder_length = strlen(r.folder);
 	return r;
 }
 

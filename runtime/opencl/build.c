@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 static void set_text(char **at, const char *text, size_t length)
 {
@@ -31,12 +32,19 @@ static void take_result(cl_program p, struct ocl_build *b, const char *reply, si
 		set_text(&p->names, reply + sizeof(built) + built.log_length, built.names_length);
 }
 
+static char *put(char *to, const void *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+	return to + bytes;
+}
+
 /* Locking: program->lock, device->lock. */
 static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int *status)
 {
 	struct ocl_recipe r = ocl_program_recipe(p, (unsigned int)(b - p->build));
-	struct cl_wire_build q = { (uint32_t)r.options_length, (uint32_t)r.source_length };
-	size_t bytes = sizeof(q) + r.options_length + r.source_length, got;
+	struct cl_wire_build q = { (uint32_t)r.options_length, (uint32_t)r.source_length,
+				   (uint32_t)r.folder_length, 0 };
+	size_t bytes = sizeof(q) + r.options_length + r.source_length + r.folder_length, got;
 	const void *reply;
 	char *to;
 	int err = ocl_conn_open(&d->conn, d->index);
@@ -46,9 +54,10 @@ static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int 
 	to = ocl_conn_payload(&d->conn, bytes);
 	if (!to)
 		return -ENOMEM;
-	memcpy(to, &q, sizeof(q));
-	memcpy(to + sizeof(q), r.options, r.options_length);
-	memcpy(to + sizeof(q) + r.options_length, r.source, r.source_length);
+	to = put(to, &q, sizeof(q));
+	to = put(to, r.options, r.options_length);
+	to = put(to, r.source, r.source_length);
+	put(to, r.folder, r.folder_length);
 	err = ocl_conn_call(&d->conn, CL_WIRE_BUILD, bytes, status, &reply, &got);
 	if (!err) {
 		take_result(p, b, reply, got);
@@ -96,6 +105,16 @@ static cl_int build(cl_program p, unsigned int i)
 	return status;
 }
 
+/* Not on the caller's stack: where only user-mode faults are served, no call can write there. */
+static char *current_folder(void)
+{
+	char *folder = ocl_alloc(CL_WIRE_MAX_NAME);
+
+	if (folder && !getcwd(folder, CL_WIRE_MAX_NAME))
+		folder[0] = 0;
+	return folder;
+}
+
 cl_int ocl_program_build(cl_program p, unsigned int i, const char *options)
 {
 	struct ocl_build *b = &p->build[i];
@@ -105,6 +124,8 @@ cl_int ocl_program_build(cl_program p, unsigned int i, const char *options)
 	pthread_mutex_lock(&p->lock);
 	set_text(&b->options, options ? options : "", options ? strlen(options) : 0);
 	set_text(&b->log, "", 0);
+	ocl_free(b->folder);
+	b->folder = current_folder();
 	b->status = CL_BUILD_IN_PROGRESS;
 	err = build(p, i);
 	b->status = err ? CL_BUILD_ERROR : CL_BUILD_SUCCESS;

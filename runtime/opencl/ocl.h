@@ -231,6 +231,7 @@ struct ocl_build {
 	/* Locking, from here: program->lock */
 	cl_build_status status;
 	char *options;
+	char *folder; /* where the program stood, for paths in the options; NULL: nowhere */
 	char *log;
 	uint64_t variables;
 	uint32_t id;             /* in the engine */
@@ -254,8 +255,8 @@ unsigned int ocl_program_devices(cl_program p, cl_device_id *devices); /* how ma
 
 /* binary.c: what device number @i is to build. Locking: program->lock, while it is used. */
 struct ocl_recipe {
-	const char *options, *source;
-	size_t options_length, source_length;
+	const char *options, *source, *folder;
+	size_t options_length, source_length, folder_length;
 };
 struct ocl_recipe ocl_program_recipe(cl_program p, unsigned int i);
 cl_int ocl_program_binaries(cl_program p, size_t size, unsigned char **value, size_t *size_ret);

@@ -10,6 +10,7 @@ static void destroy(void *object)
 	for (unsigned int i = 0; i < p->context->n_devices; i++) {
 		ocl_program_forget(p, i);
 		ocl_free(p->build[i].options);
+		ocl_free(p->build[i].folder);
 		ocl_free(p->build[i].log);
 		ocl_free(p->build[i].binary_options);
 		ocl_free(p->build[i].binary_source);

@@ -37,7 +37,7 @@ static int request(struct kernel *k, uint32_t op, const void *data, size_t n)
 int kernel_open(struct kernel *k, struct hmm *h, int device, const char *source, const char *name)
 {
 	char data[4096];
-	struct cl_wire_build build = { 0, (uint32_t)strlen(source) };
+	struct cl_wire_build build = { .source_length = (uint32_t)strlen(source) };
 	struct cl_wire_kernel kernel = { 0, (uint32_t)strlen(name) };
 	unsigned int generation;
 	int err = hmm_engine_connect(h, device, &k->fd, &generation);

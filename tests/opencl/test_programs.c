@@ -2,6 +2,9 @@
 /* Programs and kernels: builds, logs, arguments of every form, launch sizes. */
 #include "opencl/common.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 static const char source[] =
 	"#ifndef STEP\n#define STEP 1\n#endif\n"
 	"struct pair { int a; float b; };\n"
@@ -179,6 +182,61 @@ static void test_binaries_of_devices(void)
 	free(binary[1]);
 }
 
+static void write_header(const char *folder, int value)
+{
+	char name[64];
+	FILE *f;
+
+	snprintf(name, sizeof(name), "%s/step.h", folder);
+	CU_ASSERT_EQUAL(mkdir(folder, 0700), 0);
+	f = fopen(name, "w");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	fprintf(f, "#define STEP %d\n", value);
+	fclose(f);
+}
+
+static void remove_header(const char *folder)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s/step.h", folder);
+	unlink(name);
+	rmdir(folder);
+}
+
+/* A relative path is meant from where the program stands when it builds; also for a new engine. */
+static void test_includes(void)
+{
+	const char *text = "#include \"step.h\"\nkernel void tell(global int *p) { *p = STEP; }\n"
+			   "kernel void poke(void) { *(global int *)8 = 1; }";
+	char folder[] = "/tmp/hmm-opencl-XXXXXX", *old = getcwd(NULL, 0);
+	cl_program p = clCreateProgramWithSource(context, 1, &text, NULL, NULL);
+	cl_kernel poke;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
+	CU_ASSERT_EQUAL_FATAL(chdir(folder), 0);
+	write_header("one", 1);
+	write_header("two", 2);
+	CL_OK(clBuildProgram(p, 0, NULL, "-I one", NULL, NULL));
+	CU_ASSERT_EQUAL(step_of(context, device, p), 1);
+	CU_ASSERT_EQUAL_FATAL(chdir("two"), 0);
+	CL_OK(clBuildProgram(p, 0, NULL, "-I .", NULL, NULL));
+	CU_ASSERT_EQUAL(step_of(context, device, p), 2);
+	CU_ASSERT_EQUAL(chdir("../one"), 0);
+	poke = clCreateKernel(p, "poke", NULL);
+	CL_OK(clEnqueueTask(queue, poke, 0, NULL, NULL));
+	CU_ASSERT_EQUAL(clFinish(queue), CL_OUT_OF_RESOURCES);
+	CU_ASSERT_EQUAL(step_of(context, device, p), 2);
+	CU_ASSERT_EQUAL(chdir(folder), 0);
+	remove_header("one");
+	remove_header("two");
+	CU_ASSERT_EQUAL(chdir(old), 0);
+	CU_ASSERT_EQUAL(rmdir(folder), 0);
+	CL_OK(clReleaseKernel(poke));
+	CL_OK(clReleaseProgram(p));
+	free(old);
+}
+
 static void test_arguments(void)
 {
 	cl_program p = opencl_build(source, "-DSTEP=1000");
@@ -301,6 +359,7 @@ int main(void)
 		{ "program queries, callbacks, binaries", test_info },
 		{ "binaries and their options", test_binary_options },
 		{ "binaries of two devices", test_binaries_of_devices },
+		{ "includes from where the program stands", test_includes },
 		{ "arguments of every form", test_arguments },
 		{ "launch sizes", test_sizes },
 		{ "reference counts", test_references },

@@ -53,15 +53,21 @@ static void test_strings(void)
 	struct {
 		struct cl_wire_build b;
 		char text[8];
-	} build = { { 4, 4 }, "-DX=1234" };
+	} build = { { 4, 4, 0, 0 }, "-DX=1234" };
 	struct {
 		struct cl_wire_kernel k;
 		char name[4];
 	} kernel = { { 1, 4 }, "name" };
 
 	CU_ASSERT_EQUAL(cl_wire_check(CL_WIRE_BUILD, &build, sizeof(build)), 0);
-	build.b.options_length = UINT32_MAX;
-	build.b.source_length = 9;
+	build.b = (struct cl_wire_build){ 2, 2, 4, 0 };
+	CU_ASSERT_EQUAL(cl_wire_check(CL_WIRE_BUILD, &build, sizeof(build)), 0);
+	build.b.folder_length = 3;
+	CU_ASSERT_NOT_EQUAL(cl_wire_check(CL_WIRE_BUILD, &build, sizeof(build)), 0);
+	build.b.folder_length = 4;
+	build.text[6] = 0;
+	CU_ASSERT_NOT_EQUAL(cl_wire_check(CL_WIRE_BUILD, &build, sizeof(build)), 0);
+	build.b = (struct cl_wire_build){ UINT32_MAX, 9, 0, 0 };
 	CU_ASSERT_NOT_EQUAL(cl_wire_check(CL_WIRE_BUILD, &build, sizeof(build)), 0);
 	CU_ASSERT_EQUAL(cl_wire_check(CL_WIRE_KERNEL, &kernel, sizeof(kernel)), 0);
 	kernel.name[1] = 0;

@@ -85,7 +85,7 @@ static int engine_open(struct engine *e)
 	struct {
 		struct cl_wire_build build;
 		char source[sizeof(source)];
-	} b = { .build = { 0, sizeof(source) - 1 } };
+	} b = { .build = { .source_length = sizeof(source) - 1 } };
 	struct {
 		struct cl_wire_kernel kernel;
 		char name[3];
