@@ -87,6 +87,7 @@ cl_int ocl_device_info(cl_device_id d, cl_device_info param, void *to, size_t si
 cl_int ocl_device_limits(cl_device_id d, struct ocl_limits *limits)
 {
 	struct ocl_limits l = { .known = true };
+	cl_bool non_uniform;
 	cl_int err;
 
 	pthread_mutex_lock(&d->lock);
@@ -104,6 +105,10 @@ cl_int ocl_device_limits(cl_device_id d, struct ocl_limits *limits)
 				      sizeof(l.local_bytes), NULL);
 	if (err)
 		return err;
+	/* An engine that cannot tell refuses by itself, when the launch's turn has come. */
+	err = ocl_device_info(d, CL_DEVICE_NON_UNIFORM_WORK_GROUP_SUPPORT, &non_uniform,
+			      sizeof(non_uniform), NULL);
+	l.uniform = !err && !non_uniform;
 	pthread_mutex_lock(&d->lock);
 	d->limits = l;
 	pthread_mutex_unlock(&d->lock);

@@ -90,8 +90,21 @@ static bool has_items(cl_uint dims, const size_t *global)
 	return any;
 }
 
+static cl_int check_local_item(const struct ocl_limits *l, const struct cl_wire_kernel_info *info,
+			       cl_uint i, const size_t *global, size_t local)
+{
+	if (!local)
+		return CL_INVALID_WORK_GROUP_SIZE;
+	if (local > l->item_sizes[i])
+		return CL_INVALID_WORK_ITEM_SIZE;
+	if (info->compile_size[0] && local != info->compile_size[i])
+		return CL_INVALID_WORK_GROUP_SIZE;
+	return l->uniform && global && global[i] % local ? CL_INVALID_WORK_GROUP_SIZE : CL_SUCCESS;
+}
+
+/* All that the engine would refuse: programs try a size, and fall back on what this says. */
 static cl_int check_local(cl_command_queue q, const struct cl_wire_kernel_info *info, cl_uint dims,
-			  const size_t *local)
+			  const size_t *global, const size_t *local)
 {
 	struct ocl_limits l;
 	size_t total = 1;
@@ -100,19 +113,19 @@ static cl_int check_local(cl_command_queue q, const struct cl_wire_kernel_info *
 	if (!local)
 		return CL_SUCCESS;
 	err = ocl_device_limits(q->device, &l);
+	for (cl_uint i = 0; !err && i < dims; i++) {
+		err = check_local_item(&l, info, i, global, local[i]);
+		if (!err && __builtin_mul_overflow(total, local[i], &total))
+			err = CL_INVALID_WORK_GROUP_SIZE;
+	}
+	for (cl_uint i = dims; !err && i < 3; i++)
+		if (info->compile_size[0] && info->compile_size[i] != 1)
+			err = CL_INVALID_WORK_GROUP_SIZE;
 	if (err)
 		return err;
-	for (cl_uint i = 0; i < dims; i++) {
-		if (!local[i])
-			return CL_INVALID_WORK_GROUP_SIZE;
-		if (local[i] > l.item_sizes[i])
-			return CL_INVALID_WORK_ITEM_SIZE;
-		if (info->compile_size[0] && local[i] != info->compile_size[i])
-			return CL_INVALID_WORK_GROUP_SIZE;
-		if (__builtin_mul_overflow(total, local[i], &total))
-			return CL_INVALID_WORK_GROUP_SIZE;
-	}
-	return total > l.group_size ? CL_INVALID_WORK_GROUP_SIZE : CL_SUCCESS;
+	if (total > l.group_size || (info->work_group_size && total > info->work_group_size))
+		return CL_INVALID_WORK_GROUP_SIZE;
+	return CL_SUCCESS;
 }
 
 /* Without a local size, a kernel that requires one gets it. */
@@ -143,7 +156,7 @@ static cl_int check(cl_command_queue q, cl_kernel k, cl_uint dims, const size_t 
 		required[i] = info.compile_size[i];
 	if (!*local && required[0])
 		*local = required;
-	return check_local(q, &info, dims, *local);
+	return check_local(q, &info, dims, global, *local);
 }
 
 static void put_sizes(struct ocl_launch *l, cl_uint dims, const size_t *offset,

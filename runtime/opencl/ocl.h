@@ -133,6 +133,7 @@ struct ocl_limits {
 	size_t group_size;
 	size_t item_sizes[3];
 	cl_ulong local_bytes;
+	bool uniform; /* work-groups are all of one size */
 };
 
 struct _cl_device_id {

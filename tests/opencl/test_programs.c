@@ -14,6 +14,7 @@ static const char source[] =
 	"  out[get_global_id(0)] = tmp[l] + p.a + (int)p.b + v.w + STEP; }\n"
 	"kernel void ids(global ulong *out) { size_t i = get_global_id(0) - get_global_offset(0);\n"
 	"  out[i] = get_global_id(0); }\n"
+	"kernel __attribute__((reqd_work_group_size(2, 2, 1))) void square(void) {}\n"
 	"kernel __attribute__((reqd_work_group_size(4, 1, 1))) void four(global int *p) {\n"
 	"  p[get_global_id(0)] = get_local_size(0); }\n";
 
@@ -69,11 +70,11 @@ static void test_info(void)
 	CL_OK(clGetProgramBuildInfo(p, device, CL_PROGRAM_BUILD_OPTIONS, sizeof(text), text, NULL));
 	CU_ASSERT_STRING_EQUAL(text, "-DSTEP=3");
 	CL_OK(clGetProgramInfo(p, CL_PROGRAM_NUM_KERNELS, sizeof(n), &n, NULL));
-	CU_ASSERT_EQUAL(n, 4);
+	CU_ASSERT_EQUAL(n, 5);
 	CL_OK(clGetProgramInfo(p, CL_PROGRAM_SOURCE, sizeof(text), text, &bytes));
 	CU_ASSERT_EQUAL(bytes, strlen(parts[0]) + strlen(parts[1]) + 1);
 	CL_OK(clCreateKernelsInProgram(p, 8, k, &n_kernels));
-	CU_ASSERT_EQUAL(n_kernels, 4);
+	CU_ASSERT_EQUAL(n_kernels, 5);
 	CU_ASSERT_EQUAL(clBuildProgram(p, 0, NULL, NULL, NULL, NULL), CL_INVALID_OPERATION);
 	for (cl_uint i = 0; i < n_kernels; i++)
 		CL_OK(clReleaseKernel(k[i]));
@@ -333,6 +334,37 @@ static void test_sizes(void)
 	CL_OK(clReleaseKernel(four));
 }
 
+/* What the device would refuse is said by the enqueue, and ends nothing else. */
+static void test_bad_groups(void)
+{
+	cl_kernel ids = opencl_kernel(source, "ids"), four = opencl_kernel(source, "four");
+	cl_kernel square = opencl_kernel(source, "square");
+	size_t eight[2] = { 8, 8 }, two[2] = { 2, 2 }, ten = 10, size = 4, most = 0;
+	int *out = calloc(16, sizeof(*out));
+	cl_bool any;
+
+	CL_OK(clGetDeviceInfo(device, CL_DEVICE_NON_UNIFORM_WORK_GROUP_SUPPORT, sizeof(any), &any,
+			      NULL));
+	CL_OK(clSetKernelArgSVMPointer(ids, 0, out));
+	CL_OK(clSetKernelArgSVMPointer(four, 0, out));
+	if (!any) {
+		CU_ASSERT_EQUAL(launch(ids, 1, NULL, &ten, &size), CL_INVALID_WORK_GROUP_SIZE);
+		CU_ASSERT_EQUAL(launch(four, 1, NULL, &ten, NULL), CL_INVALID_WORK_GROUP_SIZE);
+	}
+	CU_ASSERT_EQUAL(launch(square, 1, NULL, eight, two), CL_INVALID_WORK_GROUP_SIZE);
+	CU_ASSERT_EQUAL(launch(square, 1, NULL, eight, NULL), CL_INVALID_WORK_GROUP_SIZE);
+	CL_OK(launch(square, 2, NULL, eight, two));
+	CL_OK(clGetKernelWorkGroupInfo(ids, device, CL_KERNEL_WORK_GROUP_SIZE, sizeof(most), &most,
+				       NULL));
+	most *= 2;
+	CU_ASSERT_NOT_EQUAL(launch(ids, 1, NULL, &most, &most), CL_SUCCESS);
+	CL_OK(clFinish(queue));
+	CL_OK(clReleaseKernel(ids));
+	CL_OK(clReleaseKernel(four));
+	CL_OK(clReleaseKernel(square));
+	free(out);
+}
+
 static void test_references(void)
 {
 	cl_program p = opencl_build(source, NULL), of_kernel;
@@ -362,6 +394,7 @@ int main(void)
 		{ "includes from where the program stands", test_includes },
 		{ "arguments of every form", test_arguments },
 		{ "launch sizes", test_sizes },
+		{ "work-groups that cannot be", test_bad_groups },
 		{ "reference counts", test_references },
 	};
 
