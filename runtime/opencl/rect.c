@@ -155,23 +155,29 @@ cl_int CL_API_CALL ocl_EnqueueWriteBufferRect(cl_command_queue q, cl_mem m, cl_b
 	return host_rect(q, m, &b, &h, region, (char *)(uintptr_t)from, true, &w);
 }
 
-/* Two rectangles of one pitch: do any of their rows meet? */
+static const char *row_of(const struct rect *r, const char *start, const struct pitches *p,
+			  size_t i)
+{
+	return start + i / r->region[1] * p->slice + i % r->region[1] * p->row;
+}
+
+/* Do any of their rows meet? The addresses of both ascend; sub-buffers share memory, too. */
 static bool overlap(const struct rect *r)
 {
-	const char *to_end = r->to + (r->region[2] - 1) * r->to_pitch.slice +
-			     (r->region[1] - 1) * r->to_pitch.row + r->region[0];
-	const char *from_end = r->from + (r->region[2] - 1) * r->from_pitch.slice +
-			       (r->region[1] - 1) * r->from_pitch.row + r->region[0];
-	size_t between, row = r->to_pitch.row;
+	size_t rows = r->region[1] * r->region[2], i = 0, j = 0;
 
-	if (r->to >= from_end || r->from >= to_end)
-		return false;
-	between = (size_t)(r->to > r->from ? r->to - r->from : r->from - r->to);
-	between %= r->to_pitch.slice;
-	if (between / row >= r->region[1] && r->to_pitch.slice - between > r->region[1] * row)
-		return false;
-	between %= row;
-	return between < r->region[0] || row - between < r->region[0];
+	while (i < rows && j < rows) {
+		const char *to = row_of(r, r->to, &r->to_pitch, i);
+		const char *from = row_of(r, r->from, &r->from_pitch, j);
+
+		if (to < from + r->region[0] && from < to + r->region[0])
+			return true;
+		if (to < from)
+			i++;
+		else
+			j++;
+	}
+	return false;
 }
 
 cl_int CL_API_CALL ocl_EnqueueCopyBufferRect(cl_command_queue q, cl_mem from, cl_mem to,
@@ -203,7 +209,7 @@ cl_int CL_API_CALL ocl_EnqueueCopyBufferRect(cl_command_queue q, cl_mem from, cl
 	memcpy(r.region, region, sizeof(r.region));
 	r.to = to->data + to_start;
 	r.from = from->data + from_start;
-	if (from == to && overlap(&r))
+	if (overlap(&r))
 		return CL_MEM_COPY_OVERLAP;
 	return submit(q, CL_COMMAND_COPY_BUFFER_RECT, &w, &r, from, to);
 }

@@ -104,6 +104,55 @@ static void test_rect(void)
 	CL_OK(clReleaseMemObject(o));
 }
 
+static void mark(char *bytes, char bit, const size_t *at, const size_t *region, size_t row,
+		 size_t slice)
+{
+	for (size_t z = 0; z < region[2]; z++)
+		for (size_t y = 0; y < region[1]; y++)
+			for (size_t x = 0; x < region[0]; x++)
+				bytes[(at[2] + z) * slice + (at[1] + y) * row + at[0] + x] |= bit;
+}
+
+static void copy_within(cl_mem m, const size_t *from, const size_t *to, const size_t *region)
+{
+	char bytes[256] = "";
+	cl_int want = CL_SUCCESS;
+
+	mark(bytes, 1, from, region, 4, 12);
+	mark(bytes, 2, to, region, 4, 12);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		if (bytes[i] == 3)
+			want = CL_MEM_COPY_OVERLAP;
+	CU_ASSERT_EQUAL(
+		clEnqueueCopyBufferRect(queue, m, m, from, to, region, 4, 12, 4, 12, 0, NULL, NULL),
+		want);
+}
+
+/* Rectangles that lie between each other's rows do not overlap; those of sub-buffers may. */
+static void test_rect_overlap(void)
+{
+	const size_t regions[][3] = { { 4, 1, 2 }, { 3, 1, 2 }, { 2, 2, 2 }, { 1, 3, 1 } };
+	cl_mem m = clCreateBuffer(context, 0, 256, NULL, NULL), s;
+	const cl_buffer_region part = { 0, 128 };
+	size_t zero[3] = { 0 }, one[3] = { 1, 0, 0 };
+
+	for (size_t r = 0; r < sizeof(regions) / sizeof(regions[0]); r++)
+		for (size_t i = 0; i < 64; i++)
+			for (size_t j = 0; j < 64; j++) {
+				size_t from[3] = { i % 4, i / 4 % 4, i / 16 };
+				size_t to[3] = { j % 4, j / 4 % 4, j / 16 };
+
+				copy_within(m, from, to, regions[r]);
+			}
+	s = clCreateSubBuffer(m, 0, CL_BUFFER_CREATE_TYPE_REGION, &part, NULL);
+	CU_ASSERT_EQUAL(clEnqueueCopyBufferRect(queue, m, s, zero, one, regions[0], 4, 12, 4, 12, 0,
+						NULL, NULL),
+			CL_MEM_COPY_OVERLAP);
+	CL_OK(clFinish(queue));
+	CL_OK(clReleaseMemObject(s));
+	CL_OK(clReleaseMemObject(m));
+}
+
 static void test_sub_buffer(void)
 {
 	cl_buffer_region r = { 4096, 100 };
@@ -223,6 +272,7 @@ int main(void)
 		{ "create", test_create },
 		{ "read, write, copy, fill, migrate", test_read_write_fill },
 		{ "rectangles", test_rect },
+		{ "rectangles between each other", test_rect_overlap },
 		{ "sub-buffers", test_sub_buffer },
 		{ "map and unmap", test_map },
 		{ "reference counts and destructors", test_references },
