@@ -8,8 +8,10 @@
 
 #include <limits.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #define STACK_BYTES (1u << 20)
+#define GUARD_BYTES 4096u
 #define LAZY_FROM 8 /* launches that were helped */
 #define LOOK_NS 1000000u
 #define SOON_NS 20000u /* after it was enqueued: the worker was only a little faster */
@@ -195,11 +197,23 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
+/* None of the application's, but what the worker's own loads and stores raise: that is handled. */
+static void block_signals(sigset_t *old)
+{
+	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
+	sigset_t set;
+
+	sigfillset(&set);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(&set, own[i]);
+	pthread_sigmask(SIG_SETMASK, &set, old);
+}
+
 static int start_thread(struct ocl_worker *w)
 {
 	char *stack = hmm_engine_alloc(STACK_BYTES);
-	sigset_t all, old;
 	pthread_attr_t attr;
+	sigset_t old;
 	pthread_t id;
 	int err;
 
@@ -208,13 +222,15 @@ static int start_thread(struct ocl_worker *w)
 	pthread_attr_init(&attr);
 	pthread_attr_setstack(&attr, stack, STACK_BYTES);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	mprotect(stack, GUARD_BYTES, PROT_NONE); /* callbacks of the application run there */
+	block_signals(&old);
 	err = pthread_create(&id, &attr, worker_main, w);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
-	if (err)
+	if (err) {
+		mprotect(stack, GUARD_BYTES, PROT_READ | PROT_WRITE);
 		hmm_engine_free(stack, STACK_BYTES);
+	}
 	return err;
 }
 

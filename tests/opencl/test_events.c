@@ -3,6 +3,8 @@
 #include "opencl/common.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "patience.h"
@@ -198,6 +200,76 @@ static void test_callbacks(void)
 	CL_OK(clReleaseEvent(m));
 }
 
+static void *protected;
+
+static void on_segv(int sig)
+{
+	(void)sig;
+	mprotect(protected, 4096, PROT_READ | PROT_WRITE);
+}
+
+/* As garbage collectors do: the store of a command, too, is the application's to handle. */
+static void test_write_protected(void)
+{
+	struct sigaction sa = { .sa_handler = on_segv }, old;
+	char data[64] = { 5 };
+	cl_mem m = clCreateBuffer(context, CL_MEM_COPY_HOST_PTR, sizeof(data), data, NULL);
+
+	protected = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	sigaction(SIGSEGV, &sa, &old);
+	CL_OK(clEnqueueReadBuffer(queue, m, CL_TRUE, 0, sizeof(data), protected, 0, NULL, NULL));
+	sigaction(SIGSEGV, &old, NULL);
+	CU_ASSERT_EQUAL(*(char *)protected, 5);
+	munmap(protected, 4096);
+	CL_OK(clReleaseMemObject(m));
+}
+
+static void CL_CALLBACK on_worker(cl_event e, cl_int status, void *data)
+{
+	pthread_attr_t attr;
+	void *low = NULL;
+	size_t bytes;
+
+	(void)e, (void)status;
+	if (!pthread_getattr_np(pthread_self(), &attr)) {
+		pthread_attr_getstack(&attr, &low, &bytes);
+		pthread_attr_destroy(&attr);
+	}
+	*(void *volatile *)data = low;
+}
+
+static int cannot_be_touched(const void *at)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned long start, end;
+	char line[512], mode[8];
+	int found = 0;
+
+	while (maps && !found && fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, mode) == 3)
+			found = start <= (unsigned long)at && (unsigned long)at < end &&
+				!strncmp(mode, "---", 3);
+	if (maps)
+		fclose(maps);
+	return found;
+}
+
+/* A callback that needs too much of it ends there, and not in somebody's memory. */
+static void test_stack_guard(void)
+{
+	cl_event u = clCreateUserEvent(context, NULL), m;
+	void *volatile low = NULL;
+
+	CL_OK(clEnqueueMarkerWithWaitList(queue, 1, &u, &m));
+	CL_OK(clSetEventCallback(m, CL_COMPLETE, on_worker, (void *)&low));
+	CL_OK(clSetUserEventStatus(u, CL_COMPLETE));
+	for (int i = 0; i < 5000 && !low; i++)
+		usleep(1000);
+	CU_ASSERT(cannot_be_touched(low));
+	CL_OK(clReleaseEvent(u));
+	CL_OK(clReleaseEvent(m));
+}
+
 static void test_profiling(void)
 {
 	cl_command_queue q = clCreateCommandQueue(context, device, 0, NULL);
@@ -252,6 +324,8 @@ int main(void)
 		{ "threads that are cancelled", test_cancelled },
 		{ "a launch that nobody waits for", test_nobody_waits },
 		{ "callbacks", test_callbacks },
+		{ "a store to a page that is write-protected", test_write_protected },
+		{ "the stack of callbacks has an end", test_stack_guard },
 		{ "profiling", test_profiling },
 		{ "bad wait lists", test_bad_lists },
 	};
