@@ -96,6 +96,8 @@ void ocl_drop(void *object)
 
 	if (!o || atomic_fetch_sub(&o->holds, 1) != 1)
 		return;
+	/* Callbacks of the application may take it and let it go once more. */
+	atomic_store(&o->holds, 1);
 	o->destroy(o);
 	o->kind = OCL_NONE;
 	ocl_free(o);

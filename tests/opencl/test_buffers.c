@@ -244,6 +244,27 @@ static void test_references(void)
 	CU_ASSERT(n_order == 2 && order[0] == 2 && order[1] == 1);
 }
 
+static int last_words;
+
+static void CL_CALLBACK takes_and_lets_go(cl_mem m, void *unused)
+{
+	(void)unused;
+	if (last_words++)
+		return;
+	CL_OK(clRetainMemObject(m));
+	CL_OK(clReleaseMemObject(m));
+}
+
+/* A callback may still use what is being destroyed; that happens once. */
+static void test_destructor(void)
+{
+	cl_mem m = clCreateBuffer(context, 0, 64, NULL, NULL);
+
+	CL_OK(clSetMemObjectDestructorCallback(m, takes_and_lets_go, NULL));
+	CL_OK(clReleaseMemObject(m));
+	CU_ASSERT_EQUAL(last_words, 1);
+}
+
 static void test_unsupported(void)
 {
 	cl_image_format format = { CL_RGBA, CL_UNORM_INT8 };
@@ -276,6 +297,7 @@ int main(void)
 		{ "sub-buffers", test_sub_buffer },
 		{ "map and unmap", test_map },
 		{ "reference counts and destructors", test_references },
+		{ "a destructor that uses the buffer", test_destructor },
 		{ "images, pipes, native kernels", test_unsupported },
 	};
 
