@@ -9,10 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static void set_text(char **at, const char *text, size_t length)
+static bool set_text(char **at, const char *text, size_t length)
 {
 	ocl_free(*at);
 	*at = ocl_strndup(text, length);
+	return *at;
 }
 
 /* Locking: program->lock. */
@@ -115,21 +116,68 @@ static char *current_folder(void)
 	return folder;
 }
 
+struct old_build {
+	uint32_t id;
+	unsigned int generation;
+};
+
+/* Locking: program->lock. */
+static struct old_build take_id(struct ocl_build *b)
+{
+	struct old_build old = { b->id, b->generation };
+
+	b->id = 0;
+	return old;
+}
+
+/* Nobody waits for the engine to have forgotten it, too: errors do not matter. */
+static void release_id(cl_device_id d, struct old_build old)
+{
+	struct cl_wire_info *q;
+	const void *reply;
+	cl_int status;
+	size_t got;
+
+	if (!old.id)
+		return;
+	pthread_mutex_lock(&d->lock);
+	if (d->conn.fd >= 0 && d->conn.generation == old.generation) {
+		q = ocl_conn_payload(&d->conn, sizeof(*q));
+		if (q) {
+			*q = (struct cl_wire_info){ .param = old.id };
+			ocl_conn_call(&d->conn, CL_WIRE_RELEASE, sizeof(*q), &status, &reply, &got);
+		}
+	}
+	pthread_mutex_unlock(&d->lock);
+}
+
+void ocl_program_forget(cl_program p, unsigned int i)
+{
+	struct old_build old;
+
+	pthread_mutex_lock(&p->lock);
+	old = take_id(&p->build[i]);
+	pthread_mutex_unlock(&p->lock);
+	release_id(p->context->devices[i], old);
+}
+
 cl_int ocl_program_build(cl_program p, unsigned int i, const char *options)
 {
 	struct ocl_build *b = &p->build[i];
-	cl_int err;
+	struct old_build old;
+	cl_int err = CL_OUT_OF_HOST_MEMORY;
 
-	ocl_program_forget(p, i);
 	pthread_mutex_lock(&p->lock);
-	set_text(&b->options, options ? options : "", options ? strlen(options) : 0);
-	set_text(&b->log, "", 0);
+	old = take_id(b);
 	ocl_free(b->folder);
 	b->folder = current_folder();
 	b->status = CL_BUILD_IN_PROGRESS;
-	err = build(p, i);
+	set_text(&b->log, "", 0);
+	if (set_text(&b->options, options ? options : "", options ? strlen(options) : 0))
+		err = build(p, i);
 	b->status = err ? CL_BUILD_ERROR : CL_BUILD_SUCCESS;
 	pthread_mutex_unlock(&p->lock);
+	release_id(p->context->devices[i], old);
 	return err;
 }
 
@@ -163,30 +211,6 @@ cl_int ocl_program_id(cl_program p, unsigned int i, uint32_t *id, unsigned int *
 	*generation = p->build[i].generation;
 	pthread_mutex_unlock(&p->lock);
 	return err;
-}
-
-/* Nobody waits for the engine to have forgotten it, too: errors do not matter. */
-void ocl_program_forget(cl_program p, unsigned int i)
-{
-	cl_device_id d = p->context->devices[i];
-	struct ocl_build *b = &p->build[i];
-	struct cl_wire_info *q;
-	const void *reply;
-	cl_int status;
-	size_t got;
-
-	if (!b->id)
-		return;
-	pthread_mutex_lock(&d->lock);
-	if (d->conn.fd >= 0 && d->conn.generation == b->generation) {
-		q = ocl_conn_payload(&d->conn, sizeof(*q));
-		if (q) {
-			*q = (struct cl_wire_info){ .param = b->id };
-			ocl_conn_call(&d->conn, CL_WIRE_RELEASE, sizeof(*q), &status, &reply, &got);
-		}
-	}
-	pthread_mutex_unlock(&d->lock);
-	b->id = 0;
 }
 
 static cl_int check_devices(cl_program p, cl_uint n, const cl_device_id *devices)

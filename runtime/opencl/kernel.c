@@ -153,14 +153,6 @@ static bool has_name(const char *names, const char *name, size_t length)
 	return false;
 }
 
-static int first_built(cl_program p)
-{
-	for (unsigned int i = 0; i < p->context->n_devices; i++)
-		if (p->build[i].status == CL_BUILD_SUCCESS)
-			return (int)i;
-	return -1;
-}
-
 /* A launch after its engine was reset builds the program again. */
 static bool has_kernel(cl_program p, const char *name, size_t length)
 {
@@ -174,7 +166,7 @@ static bool has_kernel(cl_program p, const char *name, size_t length)
 
 static cl_kernel create(cl_program p, const char *name, size_t length, cl_int *err)
 {
-	int i = first_built(p);
+	int i = ocl_program_first_built(p);
 	uint32_t id;
 	unsigned int generation;
 	cl_kernel k;

@@ -9,6 +9,7 @@ cl_int CL_API_CALL ocl_GetKernelInfo(cl_kernel k, cl_kernel_info param, size_t s
 	struct cl_wire_kernel_info info;
 	cl_uint refs;
 	cl_int err;
+	int device;
 
 	if (!ocl_valid(k, OCL_KERNEL))
 		return CL_INVALID_KERNEL;
@@ -25,7 +26,9 @@ cl_int CL_API_CALL ocl_GetKernelInfo(cl_kernel k, cl_kernel_info param, size_t s
 	case CL_KERNEL_PROGRAM:
 		return OCL_INFO(k->program);
 	case CL_KERNEL_ATTRIBUTES:
-		err = ocl_kernel_target(k, 0, &info);
+		device = ocl_program_first_built(k->program);
+		err = device < 0 ? CL_INVALID_PROGRAM_EXECUTABLE :
+				   ocl_kernel_target(k, (unsigned int)device, &info);
 		return err ? err : OCL_STRING(info.attributes);
 	default:
 		return CL_INVALID_VALUE;

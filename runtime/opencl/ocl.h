@@ -228,9 +228,9 @@ struct ocl_build {
 	/* Set when the program is made: is it for this device, and from what binary? */
 	bool wanted;
 	char *binary_options, *binary_source;
-	size_t binary_length; /* of the source */
+	size_t binary_length;            /* of the source */
+	_Atomic(cl_build_status) status; /* set with program->lock held */
 	/* Locking, from here: program->lock */
-	cl_build_status status;
 	char *options;
 	char *folder; /* where the program stood, for paths in the options; NULL: nowhere */
 	char *log;
@@ -252,6 +252,7 @@ struct _cl_program {
 
 /* program.c: for all devices of @c, with room for a source. */
 cl_program ocl_program_new(cl_context c, size_t source_length);
+int ocl_program_first_built(cl_program p);                             /* -1: none is */
 unsigned int ocl_program_devices(cl_program p, cl_device_id *devices); /* how many it is for */
 
 /* binary.c: what device number @i is to build. Locking: program->lock, while it is used. */

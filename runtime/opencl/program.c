@@ -111,13 +111,12 @@ unsigned int ocl_program_devices(cl_program p, cl_device_id *devices)
 	return n;
 }
 
-static bool is_built(cl_program p)
+int ocl_program_first_built(cl_program p)
 {
-	bool built = false;
-
 	for (unsigned int i = 0; i < p->context->n_devices; i++)
-		built |= p->build[i].status == CL_BUILD_SUCCESS;
-	return built;
+		if (p->build[i].status == CL_BUILD_SUCCESS)
+			return (int)i;
+	return -1;
 }
 
 /* A text that a launch sets anew when it builds the program for another engine. */
@@ -148,7 +147,7 @@ static cl_int kernel_info(cl_program p, cl_program_info param, size_t size, void
 {
 	size_t n;
 
-	if (!is_built(p))
+	if (ocl_program_first_built(p) < 0)
 		return CL_INVALID_PROGRAM_EXECUTABLE;
 	if (param == CL_PROGRAM_KERNEL_NAMES)
 		return get_text(p, &p->names, size, value, size_ret);
@@ -201,6 +200,7 @@ cl_int CL_API_CALL ocl_GetProgramBuildInfo(cl_program p, cl_device_id d,
 					   size_t *size_ret)
 {
 	cl_program_binary_type type;
+	cl_build_status status;
 	struct ocl_build *b;
 	size_t variables;
 
@@ -213,7 +213,8 @@ cl_int CL_API_CALL ocl_GetProgramBuildInfo(cl_program p, cl_device_id d,
 		return CL_INVALID_DEVICE;
 	switch (param) {
 	case CL_PROGRAM_BUILD_STATUS:
-		return OCL_INFO(b->status);
+		status = b->status;
+		return OCL_INFO(status);
 	case CL_PROGRAM_BUILD_OPTIONS:
 		return get_text(p, &b->options, size, value, size_ret);
 	case CL_PROGRAM_BUILD_LOG:
@@ -223,7 +224,9 @@ cl_int CL_API_CALL ocl_GetProgramBuildInfo(cl_program p, cl_device_id d,
 						       CL_PROGRAM_BINARY_TYPE_NONE;
 		return OCL_INFO(type);
 	case CL_PROGRAM_BUILD_GLOBAL_VARIABLE_TOTAL_SIZE:
+		pthread_mutex_lock(&p->lock);
 		variables = b->variables;
+		pthread_mutex_unlock(&p->lock);
 		return OCL_INFO(variables);
 	default:
 		return CL_INVALID_VALUE;

@@ -2,6 +2,7 @@
 /* Programs and kernels: builds, logs, arguments of every form, launch sizes. */
 #include "opencl/common.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -156,6 +157,7 @@ static void test_binaries_of_devices(void)
 	cl_uint n = 0;
 	cl_context c;
 	cl_program p;
+	cl_kernel k;
 
 	CL_OK(clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 2, d, &n));
 	if (n < 2)
@@ -177,10 +179,34 @@ static void test_binaries_of_devices(void)
 	CU_ASSERT_EQUAL(clBuildProgram(p, 1, &d[0], NULL, NULL, NULL), CL_INVALID_DEVICE);
 	CL_OK(clBuildProgram(p, 0, NULL, NULL, NULL, NULL));
 	CU_ASSERT_EQUAL(step_of(c, d[1], p), 22);
+	k = clCreateKernel(p, "tell", NULL);
+	CL_OK(clGetKernelInfo(k, CL_KERNEL_ATTRIBUTES, 0, NULL, bytes));
+	CL_OK(clReleaseKernel(k));
 	CL_OK(clReleaseProgram(p));
 	CL_OK(clReleaseContext(c));
 	free(binary[0]);
 	free(binary[1]);
+}
+
+static void *builds(void *program)
+{
+	for (int i = 0; i < 20; i++)
+		CL_OK(clBuildProgram(program, 0, NULL, "-DSTEP=5", NULL, NULL));
+	return NULL;
+}
+
+static void test_threads(void)
+{
+	const char *text = "kernel void tell(global int *p) { *p = STEP; }";
+	cl_program p = clCreateProgramWithSource(context, 1, &text, NULL, NULL);
+	pthread_t t[4];
+
+	for (int i = 0; i < 4; i++)
+		pthread_create(&t[i], NULL, builds, p);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	CU_ASSERT_EQUAL(step_of(context, device, p), 5);
+	CL_OK(clReleaseProgram(p));
 }
 
 static void write_header(const char *folder, int value)
@@ -391,6 +417,7 @@ int main(void)
 		{ "program queries, callbacks, binaries", test_info },
 		{ "binaries and their options", test_binary_options },
 		{ "binaries of two devices", test_binaries_of_devices },
+		{ "builds by several threads", test_threads },
 		{ "includes from where the program stands", test_includes },
 		{ "arguments of every form", test_arguments },
 		{ "launch sizes", test_sizes },
