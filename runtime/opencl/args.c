@@ -47,16 +47,25 @@ static cl_int set_mem(cl_kernel k, cl_uint i, size_t size, const void *value)
 	return CL_SUCCESS;
 }
 
+/* Is there a device for it? One that cannot tell now will at the launch. */
+static bool fits_local(cl_kernel k, size_t size)
+{
+	cl_context c = k->program->context;
+	struct ocl_limits l;
+
+	for (unsigned int i = 0; i < c->n_devices; i++)
+		if (ocl_device_limits(c->devices[i], &l) || size <= l.local_bytes)
+			return true;
+	return false;
+}
+
 static cl_int set_local(cl_kernel k, cl_uint i, size_t size, const void *value)
 {
 	struct ocl_arg a = { .state = OCL_ARG_LOCAL, .size = (uint32_t)size };
-	struct ocl_limits l;
 
 	if (value)
 		return CL_INVALID_ARG_VALUE;
-	if (!size)
-		return CL_INVALID_ARG_SIZE;
-	if (!ocl_device_limits(k->program->context->devices[0], &l) && size > l.local_bytes)
+	if (!size || size > UINT32_MAX || !fits_local(k, size))
 		return CL_INVALID_ARG_SIZE;
 	replace(k, i, &a);
 	return CL_SUCCESS;
