@@ -150,7 +150,7 @@ cl_int CL_API_CALL ocl_EnqueueSVMMemcpy(cl_command_queue q, cl_bool blocking, vo
 
 	if (err)
 		return err;
-	if (!to || !from)
+	if (!to || !from || bytes > SIZE_MAX - (uintptr_t)to || bytes > SIZE_MAX - (uintptr_t)from)
 		return CL_INVALID_VALUE;
 	if (a < b + bytes && b < a + bytes)
 		return CL_MEM_COPY_OVERLAP;
@@ -198,7 +198,8 @@ cl_int CL_API_CALL ocl_EnqueueSVMMap(cl_command_queue q, cl_bool blocking, cl_ma
 
 	if (err)
 		return err;
-	if (!p || !bytes || flags & ~all)
+	if (!p || !bytes || flags & ~all ||
+	    (flags & CL_MAP_WRITE_INVALIDATE_REGION && flags & (CL_MAP_READ | CL_MAP_WRITE)))
 		return CL_INVALID_VALUE;
 	return enqueue_nothing(q, CL_COMMAND_SVM_MAP, &w);
 }

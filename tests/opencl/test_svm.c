@@ -108,6 +108,12 @@ static void test_svm_commands(void)
 	CU_ASSERT_EQUAL(b[0], 4);
 	CU_ASSERT_EQUAL(clEnqueueSVMMemcpy(queue, CL_TRUE, a, a + 1, 8, 0, NULL, NULL),
 			CL_MEM_COPY_OVERLAP);
+	CU_ASSERT_EQUAL(clEnqueueSVMMemcpy(queue, CL_TRUE, a, b, SIZE_MAX, 0, NULL, NULL),
+			CL_INVALID_VALUE);
+	CU_ASSERT_EQUAL(clEnqueueSVMMap(queue, CL_TRUE,
+					CL_MAP_READ | CL_MAP_WRITE_INVALIDATE_REGION, a, 64, 0,
+					NULL, NULL),
+			CL_INVALID_VALUE);
 	CU_ASSERT_EQUAL(clEnqueueSVMMemFill(queue, a, &pattern, 3, 9, 0, NULL, NULL),
 			CL_INVALID_VALUE);
 	CL_OK(clEnqueueSVMFree(queue, 1, list, NULL, NULL, 0, NULL, &e));
