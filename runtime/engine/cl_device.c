@@ -9,8 +9,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cl_engine the_engine;
-static bool tried;
-static cl_int result;
+static bool ready;
 
 static bool is_hmm(cl_platform_id p)
 {
@@ -66,18 +65,19 @@ static cl_int make_context(struct cl_engine *e)
 	return err;
 }
 
+/* What fails, for want of memory or descriptors, is tried again by the next request. */
 const struct cl_engine *cl_engine_get(cl_int *status)
 {
+	*status = CL_SUCCESS;
 	pthread_mutex_lock(&lock);
-	if (!tried) {
-		result = find_device(&the_engine);
-		if (!result)
-			result = make_context(&the_engine);
-		tried = true;
+	if (!ready) {
+		*status = find_device(&the_engine);
+		if (!*status)
+			*status = make_context(&the_engine);
+		ready = !*status;
 	}
-	*status = result;
 	pthread_mutex_unlock(&lock);
-	return result ? NULL : &the_engine;
+	return *status ? NULL : &the_engine;
 }
 
 /* Values that hold handles or pointers of this process mean nothing elsewhere. */
