@@ -64,6 +64,7 @@ static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int 
 		take_result(p, b, reply, got);
 		b->generation = d->conn.generation;
 	}
+	ocl_conn_trim(&d->conn);
 	return err;
 }
 

@@ -7,7 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FIRST_CAPACITY 4096
+#define HEADER 64u /* of an allocation: with it they fill whole classes */
+#define FIRST_CAPACITY (4096 - HEADER)
+#define KEPT_CAPACITY ((1u << 20) - HEADER)
 
 /* Its engine ended: what was made there is gone, and a request would be lost. */
 static bool hung_up(const struct ocl_conn *c)
@@ -46,6 +48,15 @@ void ocl_conn_exit(struct ocl_conn *c)
 	c->capacity = 0;
 }
 
+void ocl_conn_trim(struct ocl_conn *c)
+{
+	if (c->capacity <= KEPT_CAPACITY)
+		return;
+	ocl_free(c->buffer);
+	c->buffer = NULL;
+	c->capacity = 0;
+}
+
 static int grow(struct ocl_conn *c, size_t bytes)
 {
 	size_t capacity = FIRST_CAPACITY;
@@ -54,7 +65,7 @@ static int grow(struct ocl_conn *c, size_t bytes)
 	if (bytes <= c->capacity)
 		return 0;
 	while (capacity < bytes)
-		capacity *= 2;
+		capacity = 2 * (capacity + HEADER) - HEADER;
 	buffer = ocl_alloc(capacity);
 	if (!buffer)
 		return -ENOMEM;
