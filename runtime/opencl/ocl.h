@@ -107,6 +107,7 @@ struct ocl_conn {
 int ocl_conn_open(struct ocl_conn *c, int device); /* if it is not, or broke; 0 or -errno */
 void ocl_conn_close(struct ocl_conn *c);
 void ocl_conn_exit(struct ocl_conn *c);
+void ocl_conn_forget_all(void);         /* in a forked child */
 void ocl_conn_trim(struct ocl_conn *c); /* after a large request: lets its buffer go */
 /* Room for a request's payload; NULL when out of memory. */
 void *ocl_conn_payload(struct ocl_conn *c, size_t bytes);

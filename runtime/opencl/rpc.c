@@ -11,6 +11,35 @@
 #define FIRST_CAPACITY (4096 - HEADER)
 #define KEPT_CAPACITY ((1u << 20) - HEADER)
 
+/*
+ * Connections of this process: a forked child closes its copies, or the engine would not see them
+ * closed here. Not set, or no more, for a moment around open and close: then one copy stays.
+ */
+#define WORD_BITS 64
+static _Atomic(uint64_t) opened[1024];
+
+static void note(int fd, bool is_open)
+{
+	uint64_t bit = 1ull << fd % WORD_BITS;
+
+	if ((size_t)fd / WORD_BITS >= sizeof(opened) / sizeof(opened[0]))
+		return;
+	if (is_open)
+		atomic_fetch_or(&opened[fd / WORD_BITS], bit);
+	else
+		atomic_fetch_and(&opened[fd / WORD_BITS], ~bit);
+}
+
+void ocl_conn_forget_all(void)
+{
+	for (size_t i = 0; i < sizeof(opened) / sizeof(opened[0]); i++) {
+		uint64_t left = atomic_exchange(&opened[i], 0);
+
+		for (; left; left &= left - 1)
+			close((int)(i * WORD_BITS) + __builtin_ctzll(left));
+	}
+}
+
 /* Its engine ended: what was made there is gone, and a request would be lost. */
 static bool hung_up(const struct ocl_conn *c)
 {
@@ -24,19 +53,25 @@ static bool hung_up(const struct ocl_conn *c)
 int ocl_conn_open(struct ocl_conn *c, int device)
 {
 	struct ocl_state *s = ocl_state();
+	int err;
 
 	if (c->fd >= 0 && !hung_up(c))
 		return 0;
 	ocl_conn_close(c);
 	if (!s || !s->hmm)
 		return -EPERM;
-	return hmm_engine_connect(s->hmm, device, &c->fd, &c->generation);
+	err = hmm_engine_connect(s->hmm, device, &c->fd, &c->generation);
+	if (!err)
+		note(c->fd, true);
+	return err;
 }
 
 void ocl_conn_close(struct ocl_conn *c)
 {
-	if (c->fd >= 0)
+	if (c->fd >= 0) {
+		note(c->fd, false);
 		close(c->fd);
+	}
 	c->fd = -1;
 }
 

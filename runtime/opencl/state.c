@@ -13,6 +13,7 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 /* The child has no worker and no engine: it starts over with objects of its own. */
 static void in_child(void)
 {
+	ocl_conn_forget_all();
 	atomic_fetch_add(&epoch, 1);
 	atomic_store(&the_state, NULL);
 	ocl_platform.o.epoch = atomic_load(&epoch);

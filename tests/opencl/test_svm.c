@@ -210,6 +210,24 @@ static void test_fault_of_another_queue(void)
 	free(at);
 }
 
+/* Not those of who started the test. */
+static int count_sockets(void)
+{
+	char name[64], to[64];
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++) {
+		ssize_t length;
+
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		length = readlink(name, to, sizeof(to));
+		n += length > 7 && !memcmp(to, "socket:", 7);
+	}
+	return n;
+}
+
+static int sockets_at_start;
+
 static int in_child(void)
 {
 	cl_event e;
@@ -222,7 +240,7 @@ static int in_child(void)
 	if (clGetContextInfo(context, CL_CONTEXT_REFERENCE_COUNT, sizeof(refs), &refs, NULL) !=
 	    CL_INVALID_CONTEXT)
 		return 3;
-	return 0;
+	return count_sockets() == sockets_at_start ? 0 : 4;
 }
 
 /* The parent's objects are errors in the child, and never hang. */
@@ -253,5 +271,6 @@ int main(void)
 		{ "a forked child gets errors", test_fork },
 	};
 
+	sockets_at_start = count_sockets();
 	return opencl_run("svm", tests, sizeof(tests) / sizeof(tests[0]));
 }
