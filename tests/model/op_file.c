@@ -4,13 +4,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOOKS 2000 /* at a page that is being written, 10 ms apart */
+#define READ_WRITE (PROT_READ | PROT_WRITE)
+#define MOST_FILLED 128u /* pages */
+#define LOOKS 2000       /* at a page that is being written, 10 ms apart */
 
 static int wrong_file(struct drive *d, size_t at, const char *what, long seen, long expected)
 {
@@ -256,6 +259,30 @@ static int file_into(struct drive *d)
 	return 0;
 }
 
+/* Many pages that follow each other are dirty on a device, by a mapping that goes again. */
+static int fill_by_device(struct drive *d)
+{
+	unsigned int device = below(d, d->m.devices), seed = below(d, UINT_MAX);
+	unsigned int first = below(d, d->m.file->pages), n = 1 + below(d, MOST_FILLED);
+	size_t at = first * PAGE, bytes = (size_t)has(d, at, n * PAGE);
+	char *p = bytes ? mmap(NULL, bytes, READ_WRITE, MAP_SHARED, d->file, (off_t)at) :
+			  MAP_FAILED;
+	int err;
+
+	note(d, at, bytes, (long)device, 0);
+	if (p == MAP_FAILED)
+		return bytes ? wrong_file(d, at, "mmap()", -errno, 0) : 0;
+	err = native_fill(&d->native[device], p, (uint32_t)bytes, seed);
+	munmap(p, bytes);
+	if (err)
+		return wrong_file(d, at, "a native store", err, 0);
+	model_evicted(&d->m, device);
+	model_file_only(&d->m, at, bytes, AT_DEVICE(device));
+	for (size_t i = 0; i < bytes; i++)
+		d->m.file->bytes[at + i] = (char)native_pattern(seed, (uint32_t)i);
+	return 0;
+}
+
 /* What is synced is in the lower file at once, wherever the pages are, and they stay there. */
 static int file_sync(struct drive *d)
 {
@@ -359,17 +386,11 @@ static int reopen(struct drive *d)
 }
 
 const struct op file_ops[] = {
-	{ "file-read", 60, file_read },
-	{ "file-splice", 15, file_splice },
-	{ "file-write", 60, file_write },
-	{ "file-from", 20, file_from },
-	{ "file-into", 20, file_into },
-	{ "file-sync", 25, file_sync },
-	{ "msync", 25, sync_mapping },
-	{ "truncate", 20, file_resize },
-	{ "punch", 20, file_clear },
-	{ "drop-caches", 6, drop },
-	{ "fadvise", 10, forget },
-	{ "reopen", 4, reopen },
-	{ 0 },
+	{ "file-read", 60, file_read },      { "file-splice", 15, file_splice },
+	{ "file-write", 60, file_write },    { "file-from", 20, file_from },
+	{ "file-into", 20, file_into },      { "file-sync", 25, file_sync },
+	{ "msync", 25, sync_mapping },       { "truncate", 20, file_resize },
+	{ "punch", 20, file_clear },         { "drop-caches", 6, drop },
+	{ "fadvise", 10, forget },           { "reopen", 4, reopen },
+	{ "file-fill", 12, fill_by_device }, { 0 },
 };
