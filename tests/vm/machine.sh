@@ -86,7 +86,7 @@ environment() {
 
 # Waits for the machine $1 to end; ends it when what it does takes longer than it may.
 watch() {
-	local pid=$1 now="boot 300" last='' since=$SECONDS allowed
+	local pid=$1 now="boot 900" last='' since=$SECONDS allowed
 	while kill -0 "$pid" 2>/dev/null; do
 		# A test that asks for it (kill.sh).
 		[ ! -e "$run/shared/kill" ] || kill -9 "$pid"
