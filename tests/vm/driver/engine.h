@@ -28,7 +28,7 @@ enum engine_op {
 	ENGINE_LOAD = 1, /* value = *addr */
 	ENGINE_STORE,    /* *addr = value */
 	ENGINE_FILL,     /* @length bytes with value */
-	ENGINE_READ,     /* load each page's byte at addr, until stopped; value = rounds */
+	ENGINE_READ,     /* load each page's byte at addr, until stopped; value = rounds, now */
 	ENGINE_COUNT,    /* add 1 to each page's word at addr, until stopped; value = rounds, now */
 };
 
