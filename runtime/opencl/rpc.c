@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* One connection to an engine: a request, its reply. Buffers never migrate. */
+/*
+ * One connection to an engine: a request, its reply. Buffers never migrate. A thread that is
+ * cancelled meanwhile would end with its caller's locks, so that waits.
+ */
 #include "opencl/ocl.h"
 
 #include <errno.h>
@@ -49,15 +52,24 @@ static bool hung_up(const struct ocl_conn *c)
 	return !n || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-/* Locking: none. Also in a process that is not ours any more: then it has no devices. */
-int ocl_conn_open(struct ocl_conn *c, int device)
+static void hang_up(struct ocl_conn *c)
+{
+	if (c->fd >= 0) {
+		note(c->fd, false);
+		close(c->fd);
+	}
+	c->fd = -1;
+}
+
+/* Also in a process that is not ours any more: then it has no devices. */
+static int connect_again(struct ocl_conn *c, int device)
 {
 	struct ocl_state *s = ocl_state();
 	int err;
 
 	if (c->fd >= 0 && !hung_up(c))
 		return 0;
-	ocl_conn_close(c);
+	hang_up(c);
 	if (!s || !s->hmm)
 		return -EPERM;
 	err = hmm_engine_connect(s->hmm, device, &c->fd, &c->generation);
@@ -66,13 +78,23 @@ int ocl_conn_open(struct ocl_conn *c, int device)
 	return err;
 }
 
+int ocl_conn_open(struct ocl_conn *c, int device)
+{
+	int old, err;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	err = connect_again(c, device);
+	pthread_setcancelstate(old, NULL);
+	return err;
+}
+
 void ocl_conn_close(struct ocl_conn *c)
 {
-	if (c->fd >= 0) {
-		note(c->fd, false);
-		close(c->fd);
-	}
-	c->fd = -1;
+	int old;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	hang_up(c);
+	pthread_setcancelstate(old, NULL);
 }
 
 void ocl_conn_exit(struct ocl_conn *c)
@@ -162,8 +184,8 @@ static int receive_reply(struct ocl_conn *c, enum cl_wire_op op, struct cl_wire_
 	return err ? err : receive_all(c->fd, c->buffer, head->length);
 }
 
-int ocl_conn_call(struct ocl_conn *c, enum cl_wire_op op, size_t bytes, cl_int *status,
-		  const void **reply, size_t *reply_bytes)
+static int request(struct ocl_conn *c, enum cl_wire_op op, size_t bytes, cl_int *status,
+		   const void **reply, size_t *reply_bytes)
 {
 	struct cl_wire_head head = { CL_WIRE_MAGIC, op, 0, (uint32_t)bytes };
 	int err;
@@ -173,11 +195,22 @@ int ocl_conn_call(struct ocl_conn *c, enum cl_wire_op op, size_t bytes, cl_int *
 	if (!err)
 		err = receive_reply(c, op, &head);
 	if (err) {
-		ocl_conn_close(c);
+		hang_up(c);
 		return err;
 	}
 	*status = head.status;
 	*reply = c->buffer;
 	*reply_bytes = head.length;
 	return 0;
+}
+
+int ocl_conn_call(struct ocl_conn *c, enum cl_wire_op op, size_t bytes, cl_int *status,
+		  const void **reply, size_t *reply_bytes)
+{
+	int old, err;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	err = request(c, op, bytes, status, reply, reply_bytes);
+	pthread_setcancelstate(old, NULL);
+	return err;
 }

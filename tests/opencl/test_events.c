@@ -109,6 +109,39 @@ static void test_cancelled(void)
 	CL_OK(clReleaseEvent(u));
 }
 
+static void *builds(void *source)
+{
+	const char *text = source;
+	cl_program p = clCreateProgramWithSource(context, 1, &text, NULL, NULL);
+
+	pthread_testcancel();
+	clBuildProgram(p, 0, NULL, "-DONCE", NULL, NULL);
+	return NULL;
+}
+
+/* Also one that waits for the engine's compiler. */
+static void test_cancelled_build(void)
+{
+	static char text[1 << 16];
+	cl_uint units = 0;
+	pthread_t t;
+	size_t n = 0;
+
+	for (int i = 0; i < 200; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n,
+				      "kernel void k%d(global int *p) { p[%d] += %d; }\n", i, i, i);
+	alarm(60);
+	for (int i = 0; i < 5; i++) {
+		pthread_create(&t, NULL, builds, text);
+		usleep(20000);
+		pthread_cancel(t);
+		pthread_join(t, NULL);
+		CL_OK(clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(units), &units,
+				      NULL));
+	}
+	alarm(0);
+}
+
 static void store(cl_kernel k, cl_int value, cl_event *event)
 {
 	size_t one = 1;
@@ -322,6 +355,7 @@ int main(void)
 		{ "user events and wait lists", test_user_event },
 		{ "a failed event in a wait list", test_failed_wait },
 		{ "threads that are cancelled", test_cancelled },
+		{ "threads that are cancelled in a build", test_cancelled_build },
 		{ "a launch that nobody waits for", test_nobody_waits },
 		{ "callbacks", test_callbacks },
 		{ "a store to a page that is write-protected", test_write_protected },
