@@ -290,9 +290,9 @@ void emu_kick(void);
 
 /*
  * prefetch.c: a CPU's fault brings @window pages home; what follows from @start on, too, if it goes
- * on like that. Locking: leaves.
+ * on like that. @addr: where the program has that, for its advice. Locking: leaves.
  */
-void emu_prefetch(struct hmm_window *w, uintptr_t start, unsigned int window);
+void emu_prefetch(struct hmm_window *w, uintptr_t start, uintptr_t addr, unsigned int window);
 int emu_prefetch_start(void);
 void emu_prefetch_stop(void);
 void emu_prefetch_forget(void); /* in a forked child */

@@ -108,7 +108,8 @@ static int bring_home(struct hmm_block *b, uintptr_t addr, bool write, bool *wok
 	unsigned int i = hmm_block_index(addr), pages;
 
 	pages = emu_window(&emu.cpu_window, addr, addr, HMM_SYSTEM, FIRST_WINDOW);
-	emu_prefetch(&emu.cpu_window, hmm_block_addr(b, i + pages), pages);
+	emu_prefetch(&emu.cpu_window, hmm_block_addr(b, i + pages), addr + pages * HMM_PAGE_BYTES,
+		     pages);
 	emu_count(d, EMU_CPU_FAULTS, 1);
 	if (!write && emu_device_up(d)) {
 		if (may_share(b, pages))

@@ -254,7 +254,8 @@ static int bring_home(struct emu_fblock *fb, uintptr_t addr, unsigned int i)
 	unsigned int pages = emu_window(&emu.cpu_window, addr, hmm_block_addr(b, i), HMM_SYSTEM,
 					FIRST_HOME);
 
-	emu_prefetch(&emu.cpu_window, hmm_block_addr(b, i + pages), pages);
+	emu_prefetch(&emu.cpu_window, hmm_block_addr(b, i + pages), addr + pages * HMM_PAGE_BYTES,
+		     pages);
 	emu_count(d, EMU_CPU_FAULTS, 1);
 	return emu_file_home(b, d, i, i + pages);
 }

@@ -27,14 +27,15 @@ static struct {
 	bool stop;
 } ahead;
 
-static bool is_wanted(uintptr_t start, uintptr_t *end)
+/* @addr: where @start was touched, which is another address in a mapped file. */
+static bool is_wanted(uintptr_t start, uintptr_t addr, uintptr_t *end)
 {
 	struct hmm_block *b = hmm_block_find(&emu.table, start);
 	uintptr_t stop;
-	struct hmm_advice a = hmm_advice_at(start, &stop);
+	struct hmm_advice a = hmm_advice_at(addr, &stop);
 
-	if (stop < *end)
-		*end = stop;
+	if (stop - addr < *end - start)
+		*end = start + (stop - addr);
 	return !a.pattern && !a.read_mostly && !a.has_preferred && b && hmm_block_resident(b);
 }
 
@@ -54,13 +55,13 @@ static void ask(uintptr_t start, uintptr_t end)
 	os_futex_wake(&ahead.asked, 1, false);
 }
 
-void emu_prefetch(struct hmm_window *w, uintptr_t start, unsigned int window)
+void emu_prefetch(struct hmm_window *w, uintptr_t start, uintptr_t addr, unsigned int window)
 {
 	uintptr_t end = (start & ~(HMM_BLOCK_BYTES - 1)) + AHEAD_BYTES;
 	bool goes_on;
 
 	if (window < FROM_PAGES || !__atomic_load_n(&ahead.thread, __ATOMIC_RELAXED) ||
-	    !is_wanted(start, &end))
+	    !is_wanted(start, addr, &end))
 		return;
 	os_mutex_lock(&emu.window_lock);
 	goes_on = hmm_window_ahead(w, start, (unsigned int)((end - start) >> HMM_PAGE_SHIFT));

@@ -191,6 +191,25 @@ static void windows(void)
 	hmm_unmap(h, p, 2 * BLOCK);
 }
 
+/* A CPU that reads on and on: what is fetched ahead of it ends where the advice does. */
+static void fetched_ahead(void)
+{
+	char *p;
+
+	if (is_skipped())
+		return;
+	p = map_file(2 * BLOCK, NULL);
+	advise(p + BLOCK, BLOCK, HMM_ADVICE_RANDOM, 0);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, 2 * BLOCK, 0, 0), PAGES(2 * BLOCK));
+	usleep(10000); /* what has come only now is not fetched */
+	CU_ASSERT(all_bytes(p, BLOCK, 1));
+	usleep(100000);
+	CU_ASSERT_EQUAL(count_at(p, BLOCK, HMM_SYSTEM), PAGES(BLOCK));
+	CU_ASSERT_EQUAL(count_at(p + BLOCK, BLOCK, 0), PAGES(BLOCK));
+	advise(p + BLOCK, BLOCK, HMM_ADVICE_NORMAL, 0);
+	hmm_unmap(h, p, 2 * BLOCK);
+}
+
 /* Three blocks of four in use, the second one advised; then two more are wanted. */
 static void fill(char *p, char *more)
 {
@@ -311,6 +330,7 @@ void add_file_advice_suite(void)
 	CU_add_test(s, "no-migrate in a long range", no_migrate_among_many);
 	CU_add_test(s, "no-migrate beside migrations", no_migrate_at_once);
 	CU_add_test(s, "sequential, random and normal windows", windows);
+	CU_add_test(s, "a window's end is the advice's", fetched_ahead);
 	CU_add_test(s, "evict first", evict_first);
 	CU_add_test(s, "evict a part first", evict_part);
 	CU_add_test(s, "preferred", preferred);
