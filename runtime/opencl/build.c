@@ -39,7 +39,7 @@ static char *put(char *to, const void *from, size_t bytes)
 	return to + bytes;
 }
 
-/* Locking: program->lock, device->lock. */
+/* Locking: program->lock, device->build_lock. */
 static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int *status)
 {
 	struct ocl_recipe r = ocl_program_recipe(p, (unsigned int)(b - p->build));
@@ -48,35 +48,35 @@ static int send_build(cl_program p, cl_device_id d, struct ocl_build *b, cl_int 
 	size_t bytes = sizeof(q) + r.options_length + r.source_length + r.folder_length, got;
 	const void *reply;
 	char *to;
-	int err = ocl_conn_open(&d->conn, d->index);
+	int err = ocl_conn_open(&d->build_conn, d->index);
 
 	if (err)
 		return err;
-	to = ocl_conn_payload(&d->conn, bytes);
+	to = ocl_conn_payload(&d->build_conn, bytes);
 	if (!to)
 		return -ENOMEM;
 	to = put(to, &q, sizeof(q));
 	to = put(to, r.options, r.options_length);
 	to = put(to, r.source, r.source_length);
 	put(to, r.folder, r.folder_length);
-	err = ocl_conn_call(&d->conn, CL_WIRE_BUILD, bytes, status, &reply, &got);
+	err = ocl_conn_call(&d->build_conn, CL_WIRE_BUILD, bytes, status, &reply, &got);
 	if (!err) {
 		take_result(p, b, reply, got);
-		b->generation = d->conn.generation;
+		b->generation = d->build_conn.generation;
 	}
-	ocl_conn_trim(&d->conn);
+	ocl_conn_trim(&d->build_conn);
 	return err;
 }
 
 /*
  * It would end the next engine, too, and all that others run there. Only a kernel's fault has an
- * address: then this build is tried again. Locking: program->lock, device->lock.
+ * address: then this build is tried again. Locking: program->lock, device->build_lock.
  */
 static bool ended_by_compiler(cl_device_id d, struct ocl_build *b)
 {
 	static const char log[] = "the compiler ended, and its engine with it";
 	struct ocl_state *s = ocl_state();
-	int err = hmm_engine_launch_end(s->hmm, d->index, d->conn.generation, &d->fault);
+	int err = hmm_engine_launch_end(s->hmm, d->index, d->build_conn.generation, &d->fault);
 
 	if (err == 1 && d->fault.address)
 		return false;
@@ -94,12 +94,12 @@ static cl_int build(cl_program p, unsigned int i)
 	int err = -EPIPE;
 
 	b->id = 0;
-	pthread_mutex_lock(&d->lock);
+	pthread_mutex_lock(&d->build_lock);
 	for (int n = 0; n < 2 && ocl_conn_again(err) && !ended; n++) {
 		err = send_build(p, d, b, &status);
 		ended = err == -EPIPE && ended_by_compiler(d, b);
 	}
-	pthread_mutex_unlock(&d->lock);
+	pthread_mutex_unlock(&d->build_lock);
 	if (err)
 		return ended ? CL_BUILD_PROGRAM_FAILURE : ocl_error(err);
 	if (!status && !b->id)

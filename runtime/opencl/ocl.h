@@ -142,9 +142,12 @@ struct _cl_device_id {
 	struct ocl_object o;
 	int index;
 	uint64_t bytes;
-	pthread_mutex_t lock; /* all below */
+	pthread_mutex_t lock; /* conn, limits */
 	struct ocl_conn conn;
 	struct ocl_limits limits;
+	/* A build may take minutes, and launches go on: nothing else waits for it. */
+	pthread_mutex_t build_lock; /* all below */
+	struct ocl_conn build_conn;
 	struct hmm_device_fault fault; /* filled with a lock held: not on a stack that migrates */
 };
 
@@ -268,7 +271,7 @@ cl_int ocl_program_binary_sizes(cl_program p, size_t size, void *value, size_t *
 
 /*
  * build.c: the program's id in the engine of device number @i of its context, made again
- * where the engine is a new one. Locking: takes program->lock, device->lock.
+ * where the engine is a new one. Locking: takes program->lock, device->build_lock or lock.
  */
 cl_int ocl_program_id(cl_program p, unsigned int i, uint32_t *id, unsigned int *generation);
 cl_int ocl_program_build(cl_program p, unsigned int i, const char *options);

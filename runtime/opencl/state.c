@@ -53,6 +53,7 @@ static void destroy_device(void *object)
 	cl_device_id d = object;
 
 	ocl_conn_exit(&d->conn);
+	ocl_conn_exit(&d->build_conn);
 }
 
 static cl_device_id make_device(struct ocl_state *s, int index)
@@ -64,7 +65,9 @@ static cl_device_id make_device(struct ocl_state *s, int index)
 		return NULL;
 	d->index = index;
 	d->conn.fd = -1;
+	d->build_conn.fd = -1;
 	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_init(&d->build_lock, NULL);
 	if (!hmm_device_info(s->hmm, index, &info))
 		d->bytes = info.bytes;
 	return d;

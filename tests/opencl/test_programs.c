@@ -188,6 +188,12 @@ static void test_binaries_of_devices(void)
 	free(binary[1]);
 }
 
+static cl_int launch(cl_kernel k, cl_uint dims, const size_t *offset, const size_t *global,
+		     const size_t *local)
+{
+	return clEnqueueNDRangeKernel(queue, k, dims, offset, global, local, 0, NULL, NULL);
+}
+
 static void *builds(void *program)
 {
 	for (int i = 0; i < 20; i++)
@@ -207,6 +213,49 @@ static void test_threads(void)
 		pthread_join(t[i], NULL);
 	CU_ASSERT_EQUAL(step_of(context, device, p), 5);
 	CL_OK(clReleaseProgram(p));
+}
+
+static _Atomic int built;
+
+/* Not one that the compiler has in its cache. */
+static void *builds_slowly(void *unused)
+{
+	static char text[1 << 16];
+	size_t n = (size_t)snprintf(text, sizeof(text), "/* %d */", getpid());
+	cl_program p;
+
+	for (int i = 0; i < 500; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n,
+				      "kernel void k%d(global float *p) { p[0] = sin(p[%d]); }\n",
+				      i, i);
+	p = opencl_build(text, NULL);
+	CU_ASSERT_PTR_NOT_NULL(p);
+	built = 1;
+	clReleaseProgram(p);
+	return unused;
+}
+
+static void test_launches_beside_build(void)
+{
+	cl_kernel k = opencl_kernel("kernel void count(global int *p) { ++*p; }", "count");
+	int *p = calloc(1, sizeof(*p)), beside = 0;
+	size_t one = 1;
+	pthread_t t;
+
+	CL_OK(clSetKernelArgSVMPointer(k, 0, p));
+	CL_OK(launch(k, 1, NULL, &one, NULL));
+	CL_OK(clFinish(queue));
+	pthread_create(&t, NULL, builds_slowly, NULL);
+	while (!built) {
+		CL_OK(launch(k, 1, NULL, &one, NULL));
+		CL_OK(clFinish(queue));
+		beside += !built;
+		usleep(1000);
+	}
+	pthread_join(t, NULL);
+	CU_ASSERT(beside >= 10);
+	CL_OK(clReleaseKernel(k));
+	free(p);
 }
 
 static void write_header(const char *folder, int value)
@@ -315,12 +364,6 @@ static void test_arguments(void)
 	CL_OK(clReleaseProgram(p));
 }
 
-static cl_int launch(cl_kernel k, cl_uint dims, const size_t *offset, const size_t *global,
-		     const size_t *local)
-{
-	return clEnqueueNDRangeKernel(queue, k, dims, offset, global, local, 0, NULL, NULL);
-}
-
 static void test_sizes(void)
 {
 	cl_kernel ids = opencl_kernel(source, "ids"), four = opencl_kernel(source, "four");
@@ -418,6 +461,7 @@ int main(void)
 		{ "binaries and their options", test_binary_options },
 		{ "binaries of two devices", test_binaries_of_devices },
 		{ "builds by several threads", test_threads },
+		{ "launches beside a build", test_launches_beside_build },
 		{ "includes from where the program stands", test_includes },
 		{ "arguments of every form", test_arguments },
 		{ "launch sizes", test_sizes },
