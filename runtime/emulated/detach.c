@@ -186,16 +186,36 @@ static int detach_by_copy(struct hmm_block *b, struct emu_device *d, unsigned in
 	return err;
 }
 
-/* A page that will not move: break copy-on-write sharing once, then call it pinned. */
-static int move_refused(struct hmm_block *b, unsigned int i, int err, unsigned int *tries)
+/*
+ * Break its copy-on-write sharing. The fault must not be one that we serve: not of a page that is
+ * protected, as what devices read is, and stays so while an event is pending; nor of one that is
+ * not there any more.
+ */
+static int make_exclusive(struct hmm_block *b, unsigned int i)
 {
 	uintptr_t addr = hmm_block_addr(b, i);
+	uint64_t map = 0;
+	int err;
 
-	if (err == -EBUSY && *tries == 0) {
-		/* What was shared, or not detached, may still be protected: we would ask ourselves.
-		 */
-		uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
+	if (emu.test_widen)
+		os_sleep_ns(1000000);
+	err = uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
+	if (!err)
+		hmm_bits_clear(&b->protected, i);
+	if (err == -EAGAIN && !(emu.test_skip & EMU_SKIP_REFUSED_FENCE))
+		return EMU_DRAIN;
+	if (!os_pagemap(addr, 1, &map) && is_there(map))
 		os_madvise(addr, HMM_PAGE_BYTES, MADV_POPULATE_WRITE);
+	return 0;
+}
+
+/* A page that will not move: make it exclusive once, then call it pinned. */
+static int move_refused(struct hmm_block *b, unsigned int i, int err, unsigned int *tries)
+{
+	if (err == -EBUSY && *tries == 0) {
+		err = make_exclusive(b, i);
+		if (err)
+			return err;
 	} else {
 		os_syscall1(SYS_sched_yield, 0);
 	}
@@ -247,7 +267,12 @@ static int move_run(struct hmm_block *b, unsigned int i, unsigned int end, struc
 			return EMU_DRAIN;
 		} else if (err == -EFAULT || err == -ENOENT) {
 			return -EFAULT; /* unmapped under us */
-		} else if (move_refused(b, i, err, &tries)) {
+		} else {
+			err = move_refused(b, i, err, &tries);
+			if (err == EMU_DRAIN)
+				return err;
+			if (!err)
+				continue;
 			hmm_bits_set(&b->pinned, i++);
 			tries = 0;
 		}
