@@ -150,9 +150,11 @@ cl_int CL_API_CALL ocl_SetUserEventStatus(cl_event e, cl_int status)
 	}
 	e->status = status;
 	due = take_due(e);
+	ocl_hold(e); /* one of them may let go of the last reference */
 	pthread_cond_broadcast(&e->changed);
 	pthread_mutex_unlock(&s->lock);
 	run_callbacks(e, due, status);
+	ocl_drop(e);
 	return CL_SUCCESS;
 }
 
@@ -177,8 +179,10 @@ cl_int CL_API_CALL ocl_SetEventCallback(cl_event e, cl_int type,
 	*last = c;
 	due = take_due(e);
 	status = e->status;
+	ocl_hold(e);
 	pthread_mutex_unlock(&s->lock);
 	run_callbacks(e, due, status);
+	ocl_drop(e);
 	return CL_SUCCESS;
 }
 

@@ -176,8 +176,8 @@ static void serve(struct ocl_state *s, struct ocl_worker *w, cl_command_queue q)
 	w->queue = NULL;
 	q->worker = NULL;
 	pthread_mutex_unlock(&s->lock);
-	ocl_conn_exit(&q->conn);
-	ocl_drop(q);
+	ocl_drop(q); /* its connection may be another worker's again: who kept an event has the
+			queue */
 	pthread_mutex_lock(&s->lock);
 }
 

@@ -233,6 +233,62 @@ static void test_callbacks(void)
 	CL_OK(clReleaseEvent(m));
 }
 
+static void CL_CALLBACK lets_go(cl_event e, cl_int status, void *unused)
+{
+	(void)status, (void)unused;
+	CL_OK(clReleaseEvent(e));
+}
+
+static void CL_CALLBACK asks(cl_event e, cl_int status, void *data)
+{
+	cl_int got = 99;
+
+	clGetEventInfo(e, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(got), &got, NULL);
+	*(volatile int *)data = got == status ? 1 : -1;
+}
+
+/* The event is there until the last callback was called. */
+static void test_release_in_callback(void)
+{
+	cl_event u = clCreateUserEvent(context, NULL);
+
+	seen[0] = 0;
+	CL_OK(clSetEventCallback(u, CL_COMPLETE, lets_go, NULL));
+	CL_OK(clSetEventCallback(u, CL_COMPLETE, asks, (void *)&seen[0]));
+	CL_OK(clSetUserEventStatus(u, CL_COMPLETE));
+	for (int i = 0; i < 5000 && !seen[0]; i++)
+		usleep(1000);
+	CU_ASSERT_EQUAL(seen[0], 1);
+}
+
+/* Whoever has an event can take back the queue that it let go. */
+static void test_queue_taken_back(void)
+{
+	cl_kernel k = opencl_kernel("kernel void store(global int *p, int v) { *p = v; }", "store");
+	int *at = calloc(1, sizeof(*at));
+	size_t one = 1;
+
+	CL_OK(clSetKernelArgSVMPointer(k, 0, at));
+	for (int i = 1; i <= 100; i++) {
+		cl_command_queue q = clCreateCommandQueue(context, device, 0, NULL), same;
+		cl_event e;
+
+		CL_OK(clSetKernelArg(k, 1, sizeof(i), &i));
+		CL_OK(clEnqueueNDRangeKernel(q, k, 1, NULL, &one, NULL, 0, NULL, &e));
+		CL_OK(clReleaseCommandQueue(q));
+		CL_OK(clGetEventInfo(e, CL_EVENT_COMMAND_QUEUE, sizeof(same), &same, NULL));
+		CL_OK(clRetainCommandQueue(same));
+		for (int n = 0; n < 20; n++)
+			CL_OK(clEnqueueNDRangeKernel(same, k, 1, NULL, &one, NULL, 0, NULL, NULL));
+		CL_OK(clFinish(same));
+		CU_ASSERT_EQUAL(*at, i);
+		CL_OK(clReleaseEvent(e));
+		CL_OK(clReleaseCommandQueue(same));
+	}
+	CL_OK(clReleaseKernel(k));
+	free(at);
+}
+
 static void *protected;
 
 static void on_segv(int sig)
@@ -358,6 +414,8 @@ int main(void)
 		{ "threads that are cancelled in a build", test_cancelled_build },
 		{ "a launch that nobody waits for", test_nobody_waits },
 		{ "callbacks", test_callbacks },
+		{ "a callback that releases the event", test_release_in_callback },
+		{ "a queue that is taken back", test_queue_taken_back },
 		{ "a store to a page that is write-protected", test_write_protected },
 		{ "the stack of callbacks has an end", test_stack_guard },
 		{ "profiling", test_profiling },
