@@ -37,54 +37,21 @@ cl_event ocl_event_new(cl_context c, cl_command_queue q, cl_command_type type)
 	return e;
 }
 
-static bool is_due(const struct ocl_event_callback *c, cl_int status)
+/* Locking: state->lock. Errors and completion are final. */
+static void set_status(struct ocl_state *s, cl_event e, cl_int status)
 {
-	return status <= c->type;
+	e->status = status;
+	ocl_callbacks_due(s, e);
+	pthread_cond_broadcast(&e->changed);
 }
 
-/* Locking: state->lock. */
-static struct ocl_event_callback *take_due(cl_event e)
-{
-	struct ocl_event_callback *due = NULL, **last = &due;
-
-	for (struct ocl_event_callback **p = &e->callbacks; *p;) {
-		struct ocl_event_callback *c = *p;
-
-		if (!is_due(c, e->status)) {
-			p = &c->next;
-			continue;
-		}
-		*p = c->next;
-		c->next = NULL;
-		*last = c;
-		last = &c->next;
-	}
-	return due;
-}
-
-static void run_callbacks(cl_event e, struct ocl_event_callback *due, cl_int status)
-{
-	while (due) {
-		struct ocl_event_callback *c = due;
-
-		due = c->next;
-		c->fn(e, status < 0 ? status : c->type, c->data);
-		ocl_free(c);
-	}
-}
-
-/* The caller holds the event. Errors and completion are final. */
 void ocl_event_set(cl_event e, cl_int status)
 {
 	struct ocl_state *s = ocl_state();
-	struct ocl_event_callback *due;
 
 	pthread_mutex_lock(&s->lock);
-	e->status = status;
-	due = take_due(e);
-	pthread_cond_broadcast(&e->changed);
+	set_status(s, e, status);
 	pthread_mutex_unlock(&s->lock);
-	run_callbacks(e, due, status);
 }
 
 cl_int ocl_event_wait(cl_event e)
@@ -137,33 +104,27 @@ cl_event CL_API_CALL ocl_CreateUserEvent(cl_context c, cl_int *err_ret)
 cl_int CL_API_CALL ocl_SetUserEventStatus(cl_event e, cl_int status)
 {
 	struct ocl_state *s = ocl_state();
-	struct ocl_event_callback *due;
+	cl_int err = CL_SUCCESS;
 
 	if (!ocl_valid(e, OCL_EVENT) || e->queue)
 		return CL_INVALID_EVENT;
 	if (status > CL_COMPLETE)
 		return CL_INVALID_VALUE;
 	pthread_mutex_lock(&s->lock);
-	if (e->status <= CL_COMPLETE) {
-		pthread_mutex_unlock(&s->lock);
-		return CL_INVALID_OPERATION;
-	}
-	e->status = status;
-	due = take_due(e);
-	ocl_hold(e); /* one of them may let go of the last reference */
-	pthread_cond_broadcast(&e->changed);
+	if (e->status > CL_COMPLETE)
+		set_status(s, e, status);
+	else
+		err = CL_INVALID_OPERATION;
 	pthread_mutex_unlock(&s->lock);
-	run_callbacks(e, due, status);
-	ocl_drop(e);
-	return CL_SUCCESS;
+	return err;
 }
 
 cl_int CL_API_CALL ocl_SetEventCallback(cl_event e, cl_int type,
 					void(CL_CALLBACK *fn)(cl_event, cl_int, void *), void *data)
 {
 	struct ocl_state *s = ocl_state();
-	struct ocl_event_callback *c, *due, **last;
-	cl_int status;
+	struct ocl_event_callback *c, **last;
+	cl_int err;
 
 	if (!ocl_valid(e, OCL_EVENT))
 		return CL_INVALID_EVENT;
@@ -174,16 +135,17 @@ cl_int CL_API_CALL ocl_SetEventCallback(cl_event e, cl_int type,
 		return CL_OUT_OF_HOST_MEMORY;
 	*c = (struct ocl_event_callback){ .type = type, .fn = fn, .data = data };
 	pthread_mutex_lock(&s->lock);
-	for (last = &e->callbacks; *last; last = &(*last)->next)
+	err = ocl_callbacks_start(s);
+	for (last = &e->callbacks; !err && *last; last = &(*last)->next)
 		;
-	*last = c;
-	due = take_due(e);
-	status = e->status;
-	ocl_hold(e);
+	if (!err) {
+		*last = c;
+		ocl_callbacks_due(s, e);
+	}
 	pthread_mutex_unlock(&s->lock);
-	run_callbacks(e, due, status);
-	ocl_drop(e);
-	return CL_SUCCESS;
+	if (err)
+		ocl_free(c);
+	return err;
 }
 
 cl_int CL_API_CALL ocl_WaitForEvents(cl_uint n, const cl_event *list)

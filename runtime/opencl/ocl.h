@@ -89,6 +89,10 @@ struct ocl_state {
 	unsigned int n_devices;
 	cl_device_id devices[OCL_MAX_DEVICES];
 	struct ocl_worker *idle;
+	/* Locking, from here: lock */
+	struct ocl_event_callback *due, **due_last; /* to be called */
+	pthread_cond_t due_wake;
+	bool calls; /* a thread does */
 };
 
 struct ocl_state *ocl_state(void); /* NULL: out of memory */
@@ -311,7 +315,8 @@ void ocl_arg_clear(struct ocl_arg *a);
 
 struct ocl_event_callback {
 	struct ocl_event_callback *next;
-	cl_int type;
+	cl_event event; /* held, once it is due */
+	cl_int type, status;
 	void(CL_CALLBACK *fn)(cl_event, cl_int, void *);
 	void *data;
 };
@@ -328,10 +333,14 @@ struct _cl_event {
 	pthread_cond_t changed;
 };
 
+/* callback.c. Locking: state->lock, for both. */
+cl_int ocl_callbacks_start(struct ocl_state *s);
+void ocl_callbacks_due(struct ocl_state *s, cl_event e); /* its status has changed */
+
 /* event.c */
 cl_event ocl_event_new(cl_context c, cl_command_queue q, cl_command_type type);
-void ocl_event_set(cl_event e, cl_int status); /* and run callbacks */
-cl_int ocl_event_wait(cl_event e);             /* its final status */
+void ocl_event_set(cl_event e, cl_int status);
+cl_int ocl_event_wait(cl_event e); /* its final status */
 cl_int ocl_check_wait_list(cl_context c, cl_uint n, const cl_event *list);
 
 /* A command: what a queue's worker does. @run returns its final status. */
@@ -373,6 +382,7 @@ void ocl_command_hold(struct ocl_command *c, unsigned int i, cl_mem m);
 cl_int ocl_nothing(struct ocl_command *c); /* a marker's run */
 
 /* worker.c */
+int ocl_thread_start(void *(*fn)(void *), void *arg); /* detached; its stack never migrates */
 cl_int ocl_queue_push(cl_command_queue q, struct ocl_command *c);
 cl_int ocl_queue_finish(cl_command_queue q);
 void ocl_queue_close(cl_command_queue q);

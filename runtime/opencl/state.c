@@ -41,6 +41,7 @@ struct ocl_state *ocl_state(void)
 		return NULL;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->open_lock, NULL);
+	pthread_cond_init(&s->due_wake, NULL);
 	if (!atomic_compare_exchange_strong(&the_state, &none, s)) {
 		ocl_free(s);
 		s = none;

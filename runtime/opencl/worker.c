@@ -209,7 +209,7 @@ static void block_signals(sigset_t *old)
 	pthread_sigmask(SIG_SETMASK, &set, old);
 }
 
-static int start_thread(struct ocl_worker *w)
+int ocl_thread_start(void *(*fn)(void *), void *arg)
 {
 	char *stack = hmm_engine_alloc(STACK_BYTES);
 	pthread_attr_t attr;
@@ -224,7 +224,7 @@ static int start_thread(struct ocl_worker *w)
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	mprotect(stack, GUARD_BYTES, PROT_NONE); /* callbacks of the application run there */
 	block_signals(&old);
-	err = pthread_create(&id, &attr, worker_main, w);
+	err = pthread_create(&id, &attr, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	if (err) {
@@ -247,7 +247,7 @@ static cl_int get_worker(struct ocl_state *s, cl_command_queue q)
 			return CL_OUT_OF_HOST_MEMORY;
 		w->state = s;
 		pthread_cond_init(&w->wake, NULL);
-		if (start_thread(w)) {
+		if (ocl_thread_start(worker_main, w)) {
 			ocl_free(w);
 			return CL_OUT_OF_RESOURCES;
 		}
