@@ -62,8 +62,7 @@ static cl_int take_error(cl_command_queue q)
 	cl_int err;
 
 	pthread_mutex_lock(&s->lock);
-	err = q->error;
-	q->error = CL_SUCCESS;
+	err = ocl_take_error(q);
 	pthread_mutex_unlock(&s->lock);
 	return err;
 }

@@ -37,9 +37,40 @@ cl_event ocl_event_new(cl_context c, cl_command_queue q, cl_command_type type)
 	return e;
 }
 
+cl_int ocl_take_error(cl_command_queue q)
+{
+	cl_int err = q->error;
+
+	q->error = CL_SUCCESS;
+	q->failed = 0;
+	q->told++;
+	return err;
+}
+
+/*
+ * The application hears of a failure by the event: what comes next on the queue says no more of
+ * it, if it was the only one. Locking: state->lock.
+ */
+static void tell(cl_event e)
+{
+	cl_command_queue q = e->queue;
+
+	if (!e->failed_at || e->failed_at != q->told + 1)
+		return;
+	e->failed_at = 0;
+	if (!--q->failed)
+		q->error = CL_SUCCESS;
+}
+
 /* Locking: state->lock. Errors and completion are final. */
 static void set_status(struct ocl_state *s, cl_event e, cl_int status)
 {
+	cl_command_queue q = e->queue;
+
+	if (status < 0 && status != CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST && q && q->error) {
+		q->failed++;
+		e->failed_at = q->told + 1;
+	}
 	e->status = status;
 	ocl_callbacks_due(s, e);
 	pthread_cond_broadcast(&e->changed);
@@ -150,6 +181,7 @@ cl_int CL_API_CALL ocl_SetEventCallback(cl_event e, cl_int type,
 
 cl_int CL_API_CALL ocl_WaitForEvents(cl_uint n, const cl_event *list)
 {
+	struct ocl_state *s = ocl_state();
 	cl_int err = CL_SUCCESS;
 
 	if (!n || !list)
@@ -160,9 +192,14 @@ cl_int CL_API_CALL ocl_WaitForEvents(cl_uint n, const cl_event *list)
 		if (list[i]->context != list[0]->context)
 			return CL_INVALID_CONTEXT;
 	}
-	for (cl_uint i = 0; i < n; i++)
-		if (ocl_event_wait(list[i]) < 0)
-			err = CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST;
+	for (cl_uint i = 0; i < n; i++) {
+		if (ocl_event_wait(list[i]) >= 0)
+			continue;
+		err = CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST;
+		pthread_mutex_lock(&s->lock);
+		tell(list[i]);
+		pthread_mutex_unlock(&s->lock);
+	}
 	return err;
 }
 
@@ -187,6 +224,8 @@ cl_int CL_API_CALL ocl_GetEventInfo(cl_event e, cl_event_info param, size_t size
 		return CL_INVALID_EVENT;
 	pthread_mutex_lock(&s->lock);
 	status = e->status;
+	if (param == CL_EVENT_COMMAND_EXECUTION_STATUS)
+		tell(e);
 	pthread_mutex_unlock(&s->lock);
 	refs = ocl_refs(e);
 	switch (param) {

@@ -200,7 +200,9 @@ struct _cl_command_queue {
 	unsigned int helped; /* launches that who waited for them sent, or could have, lately */
 	uint64_t pushed_at;  /* ns; the newest command */
 	bool closing;
-	cl_int error; /* of a launch, not reported yet */
+	cl_int error;        /* of launches, not told yet */
+	unsigned int failed; /* how many */
+	unsigned int told;   /* how often it was told */
 	pthread_cond_t idle;
 };
 
@@ -329,6 +331,7 @@ struct _cl_event {
 	cl_ulong times[5]; /* queued, submitted, started, ended, complete */
 	/* Locking, from here: state->lock */
 	cl_int status;
+	unsigned int failed_at; /* queue->told when its launch failed, and one; 0: it did not */
 	struct ocl_event_callback *callbacks;
 	pthread_cond_t changed;
 };
@@ -340,7 +343,8 @@ void ocl_callbacks_due(struct ocl_state *s, cl_event e); /* its status has chang
 /* event.c */
 cl_event ocl_event_new(cl_context c, cl_command_queue q, cl_command_type type);
 void ocl_event_set(cl_event e, cl_int status);
-cl_int ocl_event_wait(cl_event e); /* its final status */
+cl_int ocl_event_wait(cl_event e);         /* its final status */
+cl_int ocl_take_error(cl_command_queue q); /* of its launches. Locking: state->lock */
 cl_int ocl_check_wait_list(cl_context c, cl_uint n, const cl_event *list);
 
 /* A command: what a queue's worker does. @run returns its final status. */

@@ -314,8 +314,7 @@ cl_int ocl_queue_finish(cl_command_queue q)
 	while (q->first || q->running)
 		if (!ocl_queue_help(s, q))
 			pthread_cond_wait(&q->idle, &s->lock);
-	err = q->error;
-	q->error = CL_SUCCESS;
+	err = ocl_take_error(q);
 	pthread_mutex_unlock(&s->lock);
 	pthread_setcancelstate(old, NULL);
 	return err;

@@ -185,6 +185,35 @@ static void test_fault_and_recovery(void)
 	free(p);
 }
 
+/* Who has heard of a failure by its event does not hear of it by the next call. */
+static void test_fault_told_by_event(void)
+{
+	cl_kernel poke = opencl_kernel(source, "poke");
+	cl_mem m = clCreateBuffer(context, 0, 64, NULL, NULL);
+	cl_ulong address = 8;
+	cl_int status = 0;
+	char data[64];
+	cl_event e;
+
+	CL_OK(clSetKernelArg(poke, 0, sizeof(address), &address));
+	CL_OK(clEnqueueTask(queue, poke, 0, NULL, &e));
+	CU_ASSERT_EQUAL(clWaitForEvents(1, &e), CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
+	CL_OK(clEnqueueReadBuffer(queue, m, CL_TRUE, 0, sizeof(data), data, 0, NULL, NULL));
+	CL_OK(clFinish(queue));
+	CL_OK(clReleaseEvent(e));
+	/* Of two, one is still to be told. */
+	CL_OK(clEnqueueTask(queue, poke, 0, NULL, NULL));
+	CL_OK(clEnqueueTask(queue, poke, 0, NULL, &e));
+	clWaitForEvents(1, &e);
+	CL_OK(clGetEventInfo(e, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof(status), &status, NULL));
+	CU_ASSERT_EQUAL(status, CL_OUT_OF_RESOURCES);
+	CU_ASSERT_EQUAL(clFinish(queue), CL_OUT_OF_RESOURCES);
+	CL_OK(clFinish(queue));
+	CL_OK(clReleaseEvent(e));
+	CL_OK(clReleaseMemObject(m));
+	CL_OK(clReleaseKernel(poke));
+}
+
 /* The fault of one queue is told once, and not to another that had nothing under way. */
 static void test_fault_of_another_queue(void)
 {
@@ -267,6 +296,7 @@ int main(void)
 		{ "SVM commands", test_svm_commands },
 		{ "memory_scope_all_svm_devices", test_scope },
 		{ "device fault, then recovery", test_fault_and_recovery },
+		{ "a device fault that its event told", test_fault_told_by_event },
 		{ "a device fault of another queue", test_fault_of_another_queue },
 		{ "a forked child gets errors", test_fork },
 	};
