@@ -45,6 +45,7 @@ struct cl_engine_kernel {
 	pthread_mutex_t lock; /* arguments are set and enqueued as one step */
 	uint32_t id;
 	uint32_t n_args;
+	uint8_t *kinds; /* enum cl_wire_arg_kind of each argument */
 	unsigned int users;
 	bool dead;
 	char name[];

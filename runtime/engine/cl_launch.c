@@ -16,15 +16,19 @@ static uint64_t now(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static cl_int set_arg(cl_kernel k, cl_uint i, const struct cl_wire_arg *a, const char *bytes)
+/* Bytes that are sent for a pointer would be taken for an object of this process. */
+static cl_int set_arg(const struct cl_engine_kernel *k, cl_uint i, const struct cl_wire_arg *a,
+		      const char *bytes)
 {
+	if (a->kind != k->kinds[i])
+		return CL_INVALID_ARG_VALUE;
 	switch (a->kind) {
 	case CL_WIRE_ARG_POINTER:
-		return clSetKernelArgSVMPointer(k, i, (void *)(uintptr_t)a->value);
+		return clSetKernelArgSVMPointer(k->kernel, i, (void *)(uintptr_t)a->value);
 	case CL_WIRE_ARG_LOCAL:
-		return clSetKernelArg(k, i, a->size, NULL);
+		return clSetKernelArg(k->kernel, i, a->size, NULL);
 	default:
-		return clSetKernelArg(k, i, a->size, bytes);
+		return clSetKernelArg(k->kernel, i, a->size, bytes);
 	}
 }
 
@@ -43,7 +47,7 @@ static cl_int set_args(struct cl_engine_kernel *k, const struct cl_wire_launch *
 		struct cl_wire_arg a;
 
 		memcpy(&a, at, sizeof(a));
-		err = set_arg(k->kernel, i, &a, at + sizeof(a));
+		err = set_arg(k, i, &a, at + sizeof(a));
 		at = next_arg(at, &a);
 	}
 	return err;

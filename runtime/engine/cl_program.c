@@ -132,6 +132,7 @@ static void free_kernel(struct cl_engine_kernel *k)
 {
 	clReleaseKernel(k->kernel);
 	pthread_mutex_destroy(&k->lock);
+	free(k->kinds);
 	free(k);
 }
 
@@ -184,6 +185,32 @@ void cl_kernel_put(struct cl_engine_kernel *k)
 	pthread_mutex_unlock(&lock);
 }
 
+static uint8_t kind_of(cl_kernel k, cl_uint i)
+{
+	cl_kernel_arg_address_qualifier address;
+
+	if (clGetKernelArgInfo(k, i, CL_KERNEL_ARG_ADDRESS_QUALIFIER, sizeof(address), &address,
+			       NULL))
+		return CL_WIRE_ARG_NONE;
+	switch (address) {
+	case CL_KERNEL_ARG_ADDRESS_GLOBAL:
+	case CL_KERNEL_ARG_ADDRESS_CONSTANT:
+		return CL_WIRE_ARG_POINTER;
+	case CL_KERNEL_ARG_ADDRESS_LOCAL:
+		return CL_WIRE_ARG_LOCAL;
+	default:
+		return CL_WIRE_ARG_VALUE;
+	}
+}
+
+static bool find_kinds(struct cl_engine_kernel *k)
+{
+	k->kinds = calloc(k->n_args + 1, 1);
+	for (cl_uint i = 0; k->kinds && i < k->n_args; i++)
+		k->kinds[i] = kind_of(k->kernel, i);
+	return k->kinds;
+}
+
 /* Locking: lock. */
 static struct cl_engine_kernel *make_kernel(struct program *p, const char *name, cl_int *status)
 {
@@ -201,6 +228,11 @@ static struct cl_engine_kernel *make_kernel(struct program *p, const char *name,
 	strcpy(k->name, name);
 	pthread_mutex_init(&k->lock, NULL);
 	clGetKernelInfo(k->kernel, CL_KERNEL_NUM_ARGS, sizeof(k->n_args), &k->n_args, NULL);
+	if (!find_kinds(k)) {
+		*status = CL_OUT_OF_HOST_MEMORY;
+		free_kernel(k);
+		return NULL;
+	}
 	k->id = ++last_id;
 	k->next = p->kernels;
 	p->kernels = k;
