@@ -3,6 +3,7 @@
 #include "engine/cl_engine.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LARGEST_VALUE 4096u
@@ -33,12 +34,43 @@ static uint32_t value_size(cl_kernel k, cl_uint i)
 	return 0;
 }
 
+/* As much of it as there is room for. */
+static void copy_text(char *to, size_t room, const char *text)
+{
+	snprintf(to, room, "%.*s", (int)room - 1, text);
+}
+
+static void describe_name(cl_kernel k, cl_uint i, cl_kernel_arg_info param, char *to)
+{
+	size_t bytes = 0;
+	char *text;
+
+	if (clGetKernelArgInfo(k, i, param, 0, NULL, &bytes) || !bytes)
+		return;
+	text = malloc(bytes);
+	if (text && !clGetKernelArgInfo(k, i, param, bytes, text, NULL))
+		copy_text(to, CL_WIRE_ARG_NAME, text);
+	free(text);
+}
+
+static void describe_attributes(cl_kernel k, char *to)
+{
+	size_t bytes = 0;
+	char *text;
+
+	if (clGetKernelInfo(k, CL_KERNEL_ATTRIBUTES, 0, NULL, &bytes) || !bytes)
+		return;
+	text = malloc(bytes);
+	if (text && !clGetKernelInfo(k, CL_KERNEL_ATTRIBUTES, bytes, text, NULL))
+		copy_text(to, CL_WIRE_ATTRIBUTES, text);
+	free(text);
+}
+
 static void describe_arg(cl_kernel k, cl_uint i, struct cl_wire_arg_info *a)
 {
 	cl_kernel_arg_address_qualifier address = CL_KERNEL_ARG_ADDRESS_PRIVATE;
 	cl_kernel_arg_access_qualifier access = CL_KERNEL_ARG_ACCESS_NONE;
 	cl_kernel_arg_type_qualifier qualifier = CL_KERNEL_ARG_TYPE_NONE;
-	char text[256] = "";
 
 	clGetKernelArgInfo(k, i, CL_KERNEL_ARG_ADDRESS_QUALIFIER, sizeof(address), &address, NULL);
 	clGetKernelArgInfo(k, i, CL_KERNEL_ARG_ACCESS_QUALIFIER, sizeof(access), &access, NULL);
@@ -46,10 +78,8 @@ static void describe_arg(cl_kernel k, cl_uint i, struct cl_wire_arg_info *a)
 	a->address = address;
 	a->access = access;
 	a->qualifier = qualifier;
-	if (!clGetKernelArgInfo(k, i, CL_KERNEL_ARG_TYPE_NAME, sizeof(text), text, NULL))
-		snprintf(a->type, sizeof(a->type), "%.63s", text);
-	if (!clGetKernelArgInfo(k, i, CL_KERNEL_ARG_NAME, sizeof(text), text, NULL))
-		snprintf(a->name, sizeof(a->name), "%.63s", text);
+	describe_name(k, i, CL_KERNEL_ARG_TYPE_NAME, a->type);
+	describe_name(k, i, CL_KERNEL_ARG_NAME, a->name);
 	if (address == CL_KERNEL_ARG_ADDRESS_PRIVATE && strcmp(a->type, "sampler_t"))
 		a->size = value_size(k, i);
 }
@@ -94,8 +124,7 @@ void cl_describe_kernel(struct cl_engine_kernel *k, struct cl_reply *r)
 	}
 	info->kernel = k->id;
 	info->n_args = k->n_args;
-	clGetKernelInfo(k->kernel, CL_KERNEL_ATTRIBUTES, sizeof(info->attributes) - 1,
-			info->attributes, NULL);
+	describe_attributes(k->kernel, info->attributes);
 	pthread_mutex_lock(&k->lock);
 	describe_group(k, info);
 	for (cl_uint i = 0; i < k->n_args; i++) {

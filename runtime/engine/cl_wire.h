@@ -55,7 +55,7 @@ struct cl_wire_kernel {
 	uint32_t name_length;
 };
 
-#define CL_WIRE_ATTRIBUTES 256u
+#define CL_WIRE_ATTRIBUTES 1024u
 
 struct cl_wire_kernel_info {
 	uint32_t kernel;
@@ -68,7 +68,7 @@ struct cl_wire_kernel_info {
 	char attributes[CL_WIRE_ATTRIBUTES];
 };
 
-#define CL_WIRE_ARG_NAME 64u
+#define CL_WIRE_ARG_NAME 256u
 
 struct cl_wire_arg_info {
 	uint32_t address;   /* CL_KERNEL_ARG_ADDRESS_* */

@@ -446,6 +446,25 @@ static void test_bad_groups(void)
 	free(out);
 }
 
+/* Longer ones are cut, and not left out. */
+static void test_long_names(void)
+{
+	char text[1024], name[101], got[2048] = "";
+	cl_kernel k;
+
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = 0;
+	snprintf(text, sizeof(text), "kernel void f(int %s, int %s%s%s) {}", name, name, name,
+		 name);
+	k = opencl_kernel(text, "f");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	CL_OK(clGetKernelArgInfo(k, 0, CL_KERNEL_ARG_NAME, sizeof(got), got, NULL));
+	CU_ASSERT_STRING_EQUAL(got, name);
+	CL_OK(clGetKernelArgInfo(k, 1, CL_KERNEL_ARG_NAME, sizeof(got), got, NULL));
+	CU_ASSERT_EQUAL(strspn(got, "n"), 255);
+	CL_OK(clReleaseKernel(k));
+}
+
 static void test_references(void)
 {
 	cl_program p = opencl_build(source, NULL), of_kernel;
@@ -478,6 +497,7 @@ int main(void)
 		{ "arguments of every form", test_arguments },
 		{ "launch sizes", test_sizes },
 		{ "work-groups that cannot be", test_bad_groups },
+		{ "long names", test_long_names },
 		{ "reference counts", test_references },
 	};
 
