@@ -19,6 +19,7 @@
 #include "hmmfs/hmmfs.h"
 
 #define BUSY_MS 100
+#define BUSY_TRIES 5 /* at least, where one takes as long as that */
 #define SNAPSHOT 512ul
 
 struct snapshot {
@@ -332,7 +333,7 @@ static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 	struct hmmdrm_client *client = hmmdrm_client_of(file);
 	struct hmmdrm_device *hd = m->target < 0 ? NULL : hmmdrm_device_get(m->target);
 	unsigned long start, end, until = jiffies + msecs_to_jiffies(BUSY_MS), moved;
-	int err = widen(m->addr, m->length, &start, &end);
+	int err = widen(m->addr, m->length, &start, &end), tries = 0;
 	struct snapshot *s;
 	long n;
 
@@ -356,7 +357,8 @@ static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 			n = err ? err : count_at(client, start, end, m->target, s);
 		/* Pages that others hold for a moment; those that are pinned stay. */
 		if (n < 0 || !hd || n >= min((end - start) >> PAGE_SHIFT, hd->nr_frames) ||
-		    time_after(jiffies, until) || signal_pending(current))
+		    (++tries >= BUSY_TRIES && time_after(jiffies, until)) ||
+		    signal_pending(current))
 			break;
 		fault_in(client, start, end, s);
 		usleep_range(1000, 2000);
