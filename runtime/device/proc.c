@@ -180,10 +180,10 @@ static bool is_ending(struct hmm_proc *p)
 	return ending;
 }
 
-/* An engine's socket breaks a moment before a handler sees it dead. */
+/* An engine's socket breaks a moment before a handler sees it dead, which has much to do perhaps. */
 static unsigned int settled_state(struct hmm_proc *p)
 {
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 60000; i++) {
 		if (!hmm_proc_up(p) || !is_ending(p))
 			break;
 		os_sleep_ns(1000000);
