@@ -238,11 +238,19 @@ static void replaced(void)
 	CU_ASSERT_EQUAL(ended, 0);
 }
 
+/* Gone, and known to be: until then a migration may still be to what the engine had. */
 static bool reset(struct hmm *of, int device)
 {
 	int pid = engine_pid(of, device);
 
-	return pid > 0 && !kill(pid, SIGSEGV) && is_gone(pid, 30000);
+	if (pid <= 0 || kill(pid, SIGSEGV) || !is_gone(pid, 30000))
+		return false;
+	for (int i = 0; i < patient(5000); i++) {
+		if (hmm_engine_launch_begin(of, device, 0) == -ENODEV)
+			return true;
+		usleep(1000);
+	}
+	return false;
 }
 
 /* Whoever needs the device next has another engine started, not only a launch. */
