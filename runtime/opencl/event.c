@@ -65,12 +65,6 @@ static void tell(cl_event e)
 /* Locking: state->lock. Errors and completion are final. */
 static void set_status(struct ocl_state *s, cl_event e, cl_int status)
 {
-	cl_command_queue q = e->queue;
-
-	if (status < 0 && status != CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST && q && q->error) {
-		q->failed++;
-		e->failed_at = q->told + 1;
-	}
 	e->status = status;
 	ocl_callbacks_due(s, e);
 	pthread_cond_broadcast(&e->changed);

@@ -153,14 +153,18 @@ static cl_int submit(struct submission *s)
 	return err == 1 ? CL_OUT_OF_RESOURCES : status;
 }
 
-static void note_error(cl_command_queue q, cl_int status)
+/* Of several that went together the first stands for all: nobody has an event of them. */
+static void note_error(struct ocl_launch *l, cl_int status)
 {
 	struct ocl_state *s = ocl_state();
+	cl_command_queue q = l->c.queue;
 
 	if (!status)
 		return;
 	pthread_mutex_lock(&s->lock);
 	q->error = status == CL_DEVICE_NOT_AVAILABLE ? status : CL_OUT_OF_RESOURCES;
+	q->failed++;
+	l->c.event->failed_at = q->told + 1;
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -169,7 +173,7 @@ cl_int ocl_launch_run(struct ocl_command *c)
 	struct ocl_launch *l = (struct ocl_launch *)c;
 	cl_int status = submit(&(struct submission){ l, 1, l->bytes, false });
 
-	note_error(c->queue, status);
+	note_error(l, status);
 	return status;
 }
 
@@ -180,7 +184,7 @@ static void run_together(struct submission *s)
 	cl_int status = submit(s);
 
 	if (s->sent || s->n == 1)
-		note_error(l->c.queue, status);
+		note_error(l, status);
 	else
 		for (unsigned int i = 0; i < s->n; i++, l = next_launch(l))
 			ocl_launch_run(&l->c);
