@@ -98,7 +98,8 @@ void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int
 	for (unsigned int i = (unsigned int)(offset / PAGE); i <= (offset + n - 1) / PAGE; i++) {
 		if (store)
 			model_own(m, i);
-		model_known(m, i, AT_DEVICE(device));
+		/* What a private mapping of a file has need not move to be loaded. */
+		model_known(m, i, AT_DEVICE(device) | (m->page[i].own && !store ? AT_SYSTEM : 0));
 		if (store)
 			model_no_copies(m, i, 1);
 	}
