@@ -10,10 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BYTES (128 * PAGE)
 #define ROUNDS 2000
+#define LEAST_ROUNDS 50
+#define SECONDS 20 /* about: the driver tries for a while what others take back */
 
 static uint64_t pages_across(void)
 {
@@ -93,11 +96,12 @@ static void race(char *p, size_t bytes, int rounds)
 	struct traffic t = { .p = p, .bytes = bytes };
 	struct lane lane[3] = { { &t, -1 }, { &t, 0 }, { &t, 1 } };
 	uint64_t before = pages_across();
+	time_t until = time(NULL) + scaled(SECONDS);
 	pthread_t thread[3];
 
 	for (int i = 0; i < 3; i++)
 		pthread_create(&thread[i], NULL, run_lane, &lane[i]);
-	for (int i = 0; i < rounds; i++) {
+	for (int i = 0; i < rounds && (i < LEAST_ROUNDS || time(NULL) < until); i++) {
 		size_t n = i % 4 ? bytes : 8 * PAGE;
 
 		CU_ASSERT(hmm_migrate(h, p, n, i % 2, 0) >= 0);

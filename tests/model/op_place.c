@@ -125,6 +125,23 @@ static void settle_copies(struct drive *d, unsigned int first, unsigned int n, b
 	}
 }
 
+/* The first page that did not go. */
+static int too_few(struct drive *d, unsigned int first, unsigned int n, int target, long got,
+		   long sure)
+{
+	struct hmm_page_status s = { .location = target };
+	unsigned int i = first;
+
+	while (i < first + n &&
+	       (is_pending(d, i) || (hmm_query(d->h, d->m.base + i * PAGE, 1, &s) == 1 &&
+				     (target >= 0 ? s.location == target : s.location < 0))))
+		i++;
+	i = i < first + n ? i : first;
+	return wrong(d, i * PAGE,
+		     "%ld pages on target %d, expected %ld to %u; this one is at %d, flags %#x",
+		     got, target, sure, n, s.location, s.flags);
+}
+
 static int migrate_range(struct drive *d, unsigned int first, unsigned int n, int target)
 {
 	struct obstacles o = obstacles(d, first, n, target);
@@ -139,8 +156,7 @@ static int migrate_range(struct drive *d, unsigned int first, unsigned int n, in
 	if (!valid)
 		return expect_refusal(d, first, n, target, got, &o);
 	if (got < sure || got > (long)n)
-		return wrong(d, first * PAGE, "%ld pages on the target, expected %ld to %u", got,
-			     sure, n);
+		return too_few(d, first, n, target, got, sure);
 	for (unsigned int i = first; i < first + n; i++)
 		if (is_pending(d, i))
 			model_may_be(&d->m, i, 1, places(target) | AT_SYSTEM | AT_NOWHERE);
