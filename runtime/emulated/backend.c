@@ -2,6 +2,7 @@
 /* The emulated backend: start, stop, and the table of what it does. */
 #include "emulated/file.h"
 #include "os/enter.h"
+#include "os/rseq.h"
 #include "os/self.h"
 #include "os/sys.h"
 
@@ -149,6 +150,8 @@ static int start(const struct hmm_config *c)
 	err = os_maps_init();
 	if (!err)
 		err = open_uffds(c->no_move);
+	if (!err)
+		os_rseq_away(!emu.user_only); /* where there are no faults of the kernel's they stay */
 	if (!err)
 		err = start_engines(c);
 	if (!err)

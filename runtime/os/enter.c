@@ -2,6 +2,7 @@
 #include "os/enter.h"
 #include "os/arena.h"
 #include "os/lock.h"
+#include "os/rseq.h"
 #include "os/sys.h"
 
 #include <errno.h>
@@ -88,8 +89,10 @@ long os_enter(long (*fn)(void *), void *args, size_t size)
 	struct stack *s;
 	char *copy;
 	long ret;
+	bool left;
 
 	os_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, KERNEL_SIGSET);
+	left = os_rseq_leave();
 	s = stack_get();
 	if (!s) {
 		ret = -ENOMEM;
@@ -102,6 +105,8 @@ long os_enter(long (*fn)(void *), void *args, size_t size)
 	os_copy(args, copy, size);
 	stack_put(s);
 out:
+	if (left)
+		os_rseq_rejoin();
 	os_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &old, NULL, KERNEL_SIGSET);
 	return ret;
 }

@@ -221,6 +221,71 @@ static void alternate_stack(void)
 	munmap(touched, 64 * PAGE);
 }
 
+#define STACK (MIB / 4)
+
+/* Threads with stacks of ours: all of one migrates, with the descriptor, while it is in a call. */
+struct moved {
+	char *stack, *data;
+	_Atomic int *stop;
+	_Atomic int wrong;
+};
+
+static void *works(void *arg)
+{
+	struct moved *m = arg;
+
+	for (unsigned char n = 1; !atomic_load(m->stop); n++) {
+		unsigned char seen = 0;
+
+		if (hmm_migrate(h, m->data, 8 * PAGE, n % 2, 0) < 0 ||
+		    hmm_device_write(h, n % 2, m->data, &n, 1) != 1 ||
+		    hmm_device_read(h, n % 2, m->data, &seen, 1) != 1 || seen != n)
+			atomic_fetch_add(&m->wrong, 1);
+	}
+	return NULL;
+}
+
+static int descriptors_away(void *unused)
+{
+	char *p = map_pages(THREADS * (STACK + 16 * PAGE), 0);
+	struct moved m[THREADS];
+	pthread_t t[THREADS];
+	_Atomic int stop = 0;
+	pthread_attr_t attr;
+	int wrong = 0;
+
+	(void)unused;
+	if (hmm_open(&h, &options))
+		return -1;
+	pthread_attr_init(&attr);
+	for (int i = 0; i < THREADS; i++) {
+		m[i] = (struct moved){ p + i * STACK, p + THREADS * STACK + i * 16 * PAGE, &stop,
+				       0 };
+		pthread_attr_setstack(&attr, m[i].stack, STACK);
+		if (pthread_create(&t[i], &attr, works, &m[i]))
+			return -1;
+	}
+	for (int i = 0; i < scaled(2000); i++)
+		if (hmm_migrate(h, m[i % THREADS].stack, STACK, i / THREADS % 2, 0) < 0)
+			wrong++;
+	atomic_store(&stop, 1);
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(t[i], NULL);
+		wrong += m[i].wrong;
+	}
+	hmm_close(h);
+	return wrong > 100 ? 100 : wrong;
+}
+
+static void descriptors(void)
+{
+	int ended = in_child(descriptors_away, NULL);
+
+	if (ended)
+		printf("(%d) ", ended);
+	CU_ASSERT_EQUAL(ended, 0);
+}
+
 void add_thread_suite(void)
 {
 	CU_pSuite s = CU_add_suite_with_setup_and_teardown("threads and signals", NULL, NULL,
@@ -231,4 +296,5 @@ void add_thread_suite(void)
 	CU_add_test(s, "open and close at once", opening);
 	CU_add_test(s, "signals in the middle", signals);
 	CU_add_test(s, "a handler's stack on a device", alternate_stack);
+	CU_add_test(s, "threads' descriptors on a device", descriptors);
 }
