@@ -15,7 +15,7 @@
 
 #define MAX_DISCARDS 64
 #define USUAL_NS 200000u      /* from the event to the end of its madvise */
-#define LONGEST_NS 1000000000u /* the same, of a caller that waits for its CPU in between */
+#define LONGEST_NS 100000000u /* the same, of a caller that waits for its CPU in between */
 
 /* Locking: mirror exclusively to add and remove, shared to look. */
 static struct {
