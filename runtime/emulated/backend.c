@@ -150,8 +150,8 @@ static int start(const struct hmm_config *c)
 	err = os_maps_init();
 	if (!err)
 		err = open_uffds(c->no_move);
-	if (!err)
-		os_rseq_away(!emu.user_only); /* where there are no faults of the kernel's they stay */
+	if (!err) /* where the kernel has no faults of its own, descriptors stay */
+		os_rseq_away(!emu.user_only);
 	if (!err)
 		err = start_engines(c);
 	if (!err)

@@ -99,8 +99,12 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 		err = -ENODEV;
 	else
 		err = allowed_out(b, d, i, end, exclusive, streaming, &used);
-	if (!err && touch && touch->reads)
-		emu_share(b, d, i, end); /* where that fails they are the device's alone */
+	/*
+	 * Where that fails they are the device's alone. Not when an event was read meanwhile: its
+	 * caller runs again, and may have discarded already what would be put there now.
+	 */
+	if (!err && touch && touch->reads && !emu_events_held())
+		emu_share(b, d, i, end);
 	os_mutex_unlock(&b->lock);
 out:
 	emu_unreserve(d, reserved - used);

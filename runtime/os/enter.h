@@ -9,8 +9,8 @@
  *
  * A thread that holds a runtime lock must not touch migratable memory: the fault
  * could need that lock. Its own stack, its signal handlers' data and its descriptor
- * (os/rseq.h) are migratable, so public calls do their locked work in here. @args is copied to the private
- * stack and back, and @fn gets the copy.
+ * (os/rseq.h) are migratable, so public calls do their locked work in here. @args is copied to the
+ * private stack and back, and @fn gets the copy.
  *
  * Return: what @fn returns, or -ENOMEM when no stack could be had.
  */
