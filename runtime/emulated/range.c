@@ -103,7 +103,8 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 	 * Where that fails they are the device's alone. Not when an event was read meanwhile: its
 	 * caller runs again, and may have discarded already what would be put there now.
 	 */
-	if (!err && touch && touch->reads && !emu_events_held())
+	if (!err && touch && touch->reads &&
+	    (!emu_events_held() || (emu.test_skip & EMU_SKIP_HELD_FENCE)))
 		emu_share(b, d, i, end);
 	os_mutex_unlock(&b->lock);
 out:
