@@ -57,12 +57,6 @@ static int begin_hole(struct inode *inode, loff_t start, loff_t end)
 	return 0;
 }
 
-static void end_hole(struct inode *inode)
-{
-	WRITE_ONCE(hmmfs_i(inode)->hole_end, 0);
-	hmmfs_end_resize(inode);
-}
-
 static int lower_fallocate(struct inode *inode, int mode, loff_t start, loff_t length)
 {
 	const struct cred *old = override_creds(hmmfs_sb(inode->i_sb)->cred);
@@ -98,32 +92,28 @@ static int clear(struct file *file, int mode, loff_t start, loff_t length)
 		truncate_pagecache_range(inode, start, start + length - 1);
 		filemap_invalidate_unlock(inode->i_mapping);
 	}
-	end_hole(inode);
+	WRITE_ONCE(hmmfs_i(inode)->hole_end, 0);
 	return err;
 }
 
-/* Locking: the inode's. */
+/* Locking: the inode's. Pages may leave again after hmmfs_end_resize(). */
 static int change(struct file *file, int mode, loff_t start, loff_t length)
 {
 	struct inode *inode = file_inode(file);
-	loff_t old = i_size_read(inode), end = start + length;
-	bool grows = !(mode & FALLOC_FL_KEEP_SIZE) && end > old;
+	loff_t end = start + length;
+	bool grows = !(mode & FALLOC_FL_KEEP_SIZE) && end > i_size_read(inode);
 	int err = grows ? inode_newsize_ok(inode, end) : 0;
 
 	err = err ? err : file_modified(file);
 	if (!err && grows)
-		err = hmmfs_zero_tail(inode);
+		err = hmmfs_begin_growth(inode);
 	if (!err && mode & CLEARS)
 		err = clear(file, mode, start, length);
 	else if (!err)
 		err = lower_fallocate(inode, mode, start, length);
-	if (err)
-		return err;
-	if (grows) {
-		i_size_write(inode, end);
-		pagecache_isize_extended(inode, old, end);
-	}
-	return 0;
+	if (!err && grows)
+		hmmfs_grow(inode, end);
+	return err;
 }
 
 long hmmfs_fallocate(struct file *file, int mode, loff_t offset, loff_t len)
@@ -135,6 +125,7 @@ long hmmfs_fallocate(struct file *file, int mode, loff_t offset, loff_t len)
 		return -EOPNOTSUPP;
 	inode_lock(inode);
 	err = change(file, mode, offset, len);
+	hmmfs_end_resize(inode);
 	inode_unlock(inode);
 	return err;
 }

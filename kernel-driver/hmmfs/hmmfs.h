@@ -100,7 +100,14 @@ int hmmfs_begin_resize(struct inode *inode, loff_t end);
 void hmmfs_end_resize(struct inode *inode);
 /* Locking: the inode's. */
 int hmmfs_set_size(struct dentry *dentry, struct iattr *attr);
-/* What was stored behind the end is no part of the file that grows now. Locking: the inode's. */
+/*
+ * A file grows: what was stored behind its end is no part of it. The page of its end is here, and no
+ * page leaves, until hmmfs_end_resize(), which is to follow also after an error: hmmfs_grow() lets
+ * generic code zero the rest of that page, which of a frame it could not. Locking: the inode's.
+ */
+int hmmfs_begin_growth(struct inode *inode);
+void hmmfs_grow(struct inode *inode, loff_t size);
+/* The same for a write, which does that itself. */
 int hmmfs_zero_tail(struct inode *inode);
 /* fallocate.c */
 long hmmfs_fallocate(struct file *file, int mode, loff_t offset, loff_t len);

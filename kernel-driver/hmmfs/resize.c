@@ -48,24 +48,38 @@ void hmmfs_end_resize(struct inode *inode)
 	WRITE_ONCE(hmmfs_i(inode)->resizing, false);
 }
 
-int hmmfs_zero_tail(struct inode *inode)
+int hmmfs_begin_growth(struct inode *inode)
 {
 	loff_t end = i_size_read(inode);
 	struct folio *folio;
-	int err;
+	int err = hmmfs_begin_resize(inode, end);
 
-	if (!(end & ~PAGE_MASK))
+	if (err || !(end & ~PAGE_MASK))
+		return err;
+	folio = filemap_lock_folio(inode->i_mapping, end >> PAGE_SHIFT);
+	if (IS_ERR(folio))
 		return 0;
-	err = hmmfs_begin_resize(inode, end);
-	folio = err ? NULL : filemap_lock_folio(inode->i_mapping, end >> PAGE_SHIFT);
-	if (!IS_ERR_OR_NULL(folio)) {
-		if (folio_test_uptodate(folio))
-			folio_zero_segment(folio, end & ~PAGE_MASK, PAGE_SIZE);
-		folio_unlock(folio);
-		folio_put(folio);
-	}
+	if (folio_test_uptodate(folio))
+		folio_zero_segment(folio, end & ~PAGE_MASK, PAGE_SIZE);
+	folio_unlock(folio);
+	folio_put(folio);
+	return 0;
+}
+
+int hmmfs_zero_tail(struct inode *inode)
+{
+	int err = i_size_read(inode) & ~PAGE_MASK ? hmmfs_begin_growth(inode) : 0;
+
 	hmmfs_end_resize(inode);
 	return err;
+}
+
+void hmmfs_grow(struct inode *inode, loff_t size)
+{
+	loff_t old = i_size_read(inode);
+
+	i_size_write(inode, size);
+	pagecache_isize_extended(inode, old, size);
 }
 
 /*
@@ -93,17 +107,16 @@ static int shrink(struct dentry *dentry, struct iattr *attr, loff_t old)
 }
 
 /* The lower file first: nobody stores beyond an end that it may not get. */
-static int extend(struct dentry *dentry, struct iattr *attr, loff_t old)
+static int extend(struct dentry *dentry, struct iattr *attr)
 {
 	struct inode *inode = d_inode(dentry);
-	int err = hmmfs_zero_tail(inode);
+	int err = hmmfs_begin_growth(inode);
 
 	err = err ? err : hmmfs_lower_setattr(dentry, attr);
-	if (err)
-		return err;
-	i_size_write(inode, attr->ia_size);
-	pagecache_isize_extended(inode, old, attr->ia_size);
-	return 0;
+	if (!err)
+		hmmfs_grow(inode, attr->ia_size);
+	hmmfs_end_resize(inode);
+	return err;
 }
 
 int hmmfs_set_size(struct dentry *dentry, struct iattr *attr)
@@ -113,7 +126,7 @@ int hmmfs_set_size(struct dentry *dentry, struct iattr *attr)
 	int err;
 
 	if (attr->ia_size >= old)
-		return extend(dentry, attr, old);
+		return extend(dentry, attr);
 	err = hmmfs_begin_resize(inode, attr->ia_size);
 	err = err ? err : shrink(dentry, attr, old);
 	hmmfs_end_resize(inode);

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGES 8ul
@@ -157,6 +159,43 @@ static void longer(void)
 	}
 }
 
+static _Atomic int over;
+
+static void *end_leaves(void *unused)
+{
+	while (!over)
+		migrate(base + (PAGES - 1) * PAGE, PAGE, 0);
+	return unused;
+}
+
+/* The page of its end is on its way to the device, and dirty there, while the file grows. */
+static void longer_beside_migrations(void)
+{
+	const size_t at = PAGES * PAGE - 3000; /* blocks of the lower file may be smaller */
+	time_t until = time(NULL) + 3;
+	size_t wrong = 0;
+	pthread_t t;
+
+	begin();
+	over = 0;
+	engine_begin(&engine, ENGINE_COUNT, base + (PAGES - 1) * PAGE, 1, 0);
+	pthread_create(&t, NULL, end_leaves, NULL);
+	while (time(NULL) < until) {
+		wrong += ftruncate(file, (off_t)at) != 0;
+		wrong += ftruncate(file, (off_t)(at + PAGE)) != 0;
+		wrong += base[at] || base[at + 99];
+		wrong += ftruncate(file, (off_t)at) != 0;
+		wrong += fallocate(file, 0, 0, (off_t)(at + PAGE)) != 0;
+		wrong += base[at] || base[at + 99];
+	}
+	over = 1;
+	pthread_join(t, NULL);
+	engine_stop(&engine);
+	CU_ASSERT_EQUAL(engine_wait(&engine, NULL), 0);
+	CU_ASSERT_EQUAL(wrong, 0);
+	end();
+}
+
 /* The page that would have made the lower file longer is dropped before it is written. */
 static void end_punched(void)
 {
@@ -193,5 +232,6 @@ void file_holes(void)
 	CU_add_test(s, "a hole where a file ends by now", end_punched);
 	CU_add_test(s, "zeros", zeroed);
 	CU_add_test(s, "longer", longer);
+	CU_add_test(s, "longer beside migrations", longer_beside_migrations);
 	CU_add_test(s, "refused", refused);
 }
