@@ -121,6 +121,7 @@ void model_own(struct model *m, unsigned int page)
 	if (!p->file || p->shared || p->own)
 		return;
 	memcpy(m->now + page * PAGE, model_bytes(m, page), PAGE);
+	model_may_be(m, page, 1, AT_SYSTEM);
 	p->own = true;
 	p->where = AT_SYSTEM;
 }

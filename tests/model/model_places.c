@@ -22,13 +22,23 @@ uint32_t model_where(const struct model *m, unsigned int page)
 	return where ? *where : AT_NOWHERE | AT_SYSTEM;
 }
 
+/* What is mapped so is the file's page, which comes home to be, and may be dropped from there. */
+static void of_the_file(struct model *m, unsigned int page, uint32_t places)
+{
+	m->file->where[m->page[page].file - 1] |= places & (AT_NOWHERE | AT_SYSTEM);
+}
+
 void model_may_be(struct model *m, unsigned int first, unsigned int n, uint32_t places)
 {
 	for (unsigned int i = first; i < first + n && i < m->pages; i++) {
-		uint32_t *where = m->page[i].mapped ? where_of(m, i) : NULL;
+		uint32_t *where = where_of(m, i);
 
+		if (!m->page[i].mapped)
+			continue;
 		if (where)
 			*where |= places;
+		else
+			of_the_file(m, i, places);
 	}
 }
 
@@ -38,6 +48,8 @@ void model_known(struct model *m, unsigned int page, uint32_t place)
 
 	if (where)
 		*where = place;
+	else
+		of_the_file(m, page, place & AT_SYSTEM);
 }
 
 void model_only(struct model *m, unsigned int first, unsigned int n, uint32_t places)
