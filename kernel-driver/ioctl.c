@@ -4,16 +4,19 @@
 #include <drm/drm_file.h>
 #include <drm/drm_ioctl.h>
 #include <drm/hmm_drm.h>
+#include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hmm.h>
+#include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "hmmdrm.h"
 #include "hmmfs/hmmfs.h"
@@ -322,6 +325,26 @@ static void note_refused(struct hmmdrm_client *client, unsigned long start, unsi
 	}
 }
 
+static long drain(void *unused)
+{
+	return migrate_device_range(NULL, 0, 0);
+}
+
+/*
+ * A page that was read lately may be in a batch that some CPU collects for its LRU, referenced, for
+ * as long as that CPU has nothing more to add. The core empties those of all CPUs only for pages
+ * that are on no LRU yet, but those of its own at each collection, also of nothing.
+ */
+static void drain_all_cpus(void)
+{
+	int cpu;
+
+	cpus_read_lock();
+	for_each_online_cpu (cpu)
+		work_on_cpu(cpu, drain, NULL);
+	cpus_read_unlock();
+}
+
 static unsigned long evictions(const struct hmmdrm_device *hd)
 {
 	return hd ? atomic64_read(&hd->stat[HMMDRM_EVICTED]) : 0;
@@ -361,6 +384,8 @@ static int migrate(struct drm_device *drm, void *data, struct drm_file *file)
 		    signal_pending(current))
 			break;
 		fault_in(client, start, end, s);
+		if (tries == 1)
+			drain_all_cpus();
 		usleep_range(1000, 2000);
 	}
 	if (hd && n >= 0 && n < (end - start) >> PAGE_SHIFT)
