@@ -108,10 +108,13 @@ void model_device_touched(struct model *m, size_t offset, size_t n, unsigned int
 	model_evicted(m, device);
 	around(m, offset, n, AT_DEVICE(device), false);
 	for (unsigned int i = (unsigned int)(offset / PAGE); i <= (offset + n - 1) / PAGE; i++) {
+		bool stays;
+
 		if (store)
 			model_own(m, i);
-		/* What a private mapping of a file has need not move to be loaded. */
-		model_known(m, i, AT_DEVICE(device) | (m->page[i].own && !store ? AT_SYSTEM : 0));
+		/* What a file has need not move: a private copy to be loaded, or who is busy. */
+		stays = m->page[i].shared || (m->page[i].own && !store);
+		model_known(m, i, AT_DEVICE(device) | (stays ? AT_SYSTEM : 0));
 		if (store)
 			model_no_copies(m, i, 1);
 	}

@@ -277,7 +277,7 @@ static int fill_by_device(struct drive *d)
 	if (err)
 		return wrong_file(d, at, "a native store", err, 0);
 	model_evicted(&d->m, device);
-	model_file_only(&d->m, at, bytes, AT_DEVICE(device));
+	model_file_only(&d->m, at, bytes, AT_DEVICE(device) | AT_SYSTEM);
 	for (size_t i = 0; i < bytes; i++)
 		d->m.file->bytes[at + i] = (char)native_pattern(seed, (uint32_t)i);
 	return 0;
