@@ -84,7 +84,7 @@ static int run_home(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 	emu_frames_free(b, d, i, *stop);
 	for (unsigned int p = i; p < *stop; p++)
 		hmm_block_set_owner(b, p, HMM_OWNER_SYSTEM);
-	b->moved_at = os_now_ns();
+	__atomic_store_n(&b->moved_at, os_now_ns(), __ATOMIC_RELAXED);
 	emu_count(d, EMU_TO_SYSTEM, *stop - i);
 	HMM_TRACE(HMM_TRACE_TO_SYSTEM, to_system, began, d->index, emu_address(b, i, *stop),
 		  *stop - i);
@@ -131,7 +131,7 @@ static long part_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr
 		/* A fork says nothing about room. */
 	} while (err == EMU_EOF || (err == -ENOMEM && emu.running && atomic_load(&emu.hold)));
 	for (; !err && i < end; i++)
-		on += fb->block->owner[i] == owner;
+		on += hmm_block_owner(fb->block, i) == owner;
 	return err ? err : on;
 }
 

@@ -31,7 +31,7 @@ static void arrived(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 		hmm_block_set_owner(b, n, HMM_OWNER_DEVICE(d->index));
 	}
 	p->moved += end - i;
-	b->moved_at = os_now_ns();
+	__atomic_store_n(&b->moved_at, os_now_ns(), __ATOMIC_RELAXED);
 	emu_count(d, EMU_TO_DEVICE, end - i);
 }
 

@@ -75,7 +75,7 @@ static int bring(struct hmm_block *b, unsigned int i, unsigned int end, uint64_t
 {
 	int err = 0;
 
-	if (b->moved_at + STAYED_NS > asked)
+	if (__atomic_load_n(&b->moved_at, __ATOMIC_RELAXED) + STAYED_NS > asked)
 		return 0;
 	for (unsigned int d = 0; d < emu.devices && !err; d++)
 		if (b->dev[d].resident)
