@@ -279,8 +279,13 @@ static int descriptors_away(void *unused)
 
 static void descriptors(void)
 {
-	int ended = in_child(descriptors_away, NULL);
+	int ended;
 
+#ifdef __SANITIZE_THREAD__
+	printf("(skipped: ThreadSanitizer's state, which the library uses then, lies there, too) ");
+	return;
+#endif
+	ended = in_child(descriptors_away, NULL);
 	if (ended)
 		printf("(%d) ", ended);
 	CU_ASSERT_EQUAL(ended, 0);
