@@ -143,7 +143,7 @@ unsigned int hmm_block_resident(const struct hmm_block *b)
 	unsigned int n = 0;
 
 	for (unsigned int d = 0; d < HMM_MAX_DEVICES; d++)
-		n += b->dev[d].resident;
+		n += __atomic_load_n(&b->dev[d].resident, __ATOMIC_RELAXED);
 	return n;
 }
 

@@ -136,7 +136,7 @@ static int lengthen(struct emu_file *f, uint64_t bytes)
 		err = (int)os_syscall2(SYS_ftruncate, f->memory, bytes);
 		if (!err) {
 			f->bytes = bytes;
-			f->cut_at = 0;
+			__atomic_store_n(&f->cut_at, 0, __ATOMIC_RELAXED);
 		}
 	}
 	os_mutex_unlock(&f->size_lock);

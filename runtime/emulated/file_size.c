@@ -78,7 +78,7 @@ static void shrunk(struct emu_file *f, uint64_t size)
 static void uncut(struct emu_file *f)
 {
 	os_syscall2(SYS_ftruncate, f->memory, f->bytes);
-	f->cut_at = 0;
+	__atomic_store_n(&f->cut_at, 0, __ATOMIC_RELAXED);
 }
 
 /* Locking: size_lock. */
@@ -123,7 +123,7 @@ bool emu_file_cut(struct emu_file *f, uintptr_t addr)
 	beyond = m && m->file == f && emu_map_page(m, addr) >= emu_file_pages(f);
 	os_read_unlock(&emu.mirror);
 	if (beyond && !f->cut_at) {
-		f->cut_at = os_now_ns();
+		__atomic_store_n(&f->cut_at, os_now_ns(), __ATOMIC_RELAXED);
 		os_syscall2(SYS_ftruncate, f->memory, emu_file_pages(f) << HMM_PAGE_SHIFT);
 		dress_from(f, emu_file_pages(f));
 		emu_flusher_kick();
