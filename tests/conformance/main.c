@@ -38,9 +38,16 @@ void conf_tear_down(void)
 
 char *map_pages(size_t bytes, int value)
 {
-	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p;
 
+#ifdef __SANITIZE_THREAD__ /* A window of a fault would take what it has mapped beside. */
+	p = mmap(NULL, bytes + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CU_ASSERT_FATAL(p != MAP_FAILED);
+	CU_ASSERT_FATAL(!mprotect(p += PAGE, bytes, PROT_READ | PROT_WRITE));
+#else
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CU_ASSERT_FATAL(p != MAP_FAILED);
+#endif
 	if (value)
 		memset(p, value, bytes);
 	return p;
