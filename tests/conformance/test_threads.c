@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #define THREADS 4
@@ -248,6 +249,7 @@ static void *works(void *arg)
 static int descriptors_away(void *unused)
 {
 	char *p = map_pages(THREADS * (STACK + 16 * PAGE), 0);
+	time_t until = time(NULL) + 5; /* where a migration takes long */
 	struct moved m[THREADS];
 	pthread_t t[THREADS];
 	_Atomic int stop = 0;
@@ -265,7 +267,7 @@ static int descriptors_away(void *unused)
 		if (pthread_create(&t[i], &attr, works, &m[i]))
 			return -1;
 	}
-	for (int i = 0; i < scaled(2000); i++)
+	for (int i = 0; i < scaled(2000) && time(NULL) < until; i++)
 		if (hmm_migrate(h, m[i % THREADS].stack, STACK, i / THREADS % 2, 0) < 0)
 			wrong++;
 	atomic_store(&stop, 1);
