@@ -18,6 +18,19 @@ double bench_now(void)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
+double bench_scan(const char *p, size_t bytes)
+{
+	static volatile unsigned long sink; /* or the sums would be left out */
+	const unsigned long *w = (const unsigned long *)p;
+	unsigned long sum = 0;
+	double t = bench_now();
+
+	for (size_t i = 0; i < bytes / sizeof(*w); i++)
+		sum += w[i];
+	sink += sum;
+	return bench_now() - t;
+}
+
 void bench_need(bool ok, const char *what)
 {
 	if (ok)

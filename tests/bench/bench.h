@@ -38,6 +38,9 @@ void bench_row(enum bench_kind kind, double mark, const char *what, const char *
 char *bench_pages(size_t bytes, bool huge);
 void bench_pages_free(char *p, size_t bytes);
 
+/* The CPU reads it from its beginning to its end; how long that took. */
+double bench_scan(const char *p, size_t bytes);
+
 /* The calling thread stays on the @nth CPU that the program may use; -1: on any. */
 void bench_pin(int nth);
 unsigned int bench_cpus(void);

@@ -135,20 +135,6 @@ static void write_back(struct hmm *h, size_t mib, int rounds)
 	close(theirs.fd);
 }
 
-static volatile unsigned long sink; /* or the sums would be left out */
-
-static double scan(const char *p)
-{
-	const unsigned long *w = (const unsigned long *)p;
-	unsigned long sum = 0;
-	double t = bench_now();
-
-	for (size_t i = 0; i < SCAN / sizeof(*w); i++)
-		sum += w[i];
-	sink += sum;
-	return bench_now() - t;
-}
-
 static double copy(char *to, const char *from)
 {
 	double t = bench_now();
@@ -161,7 +147,7 @@ static double copy(char *to, const char *from)
 static double scan_cache(const struct file *f)
 {
 	char *p = map_plainly(f);
-	double t = scan(p);
+	double t = bench_scan(p, SCAN);
 
 	munmap(p, f->bytes);
 	return t;
@@ -176,7 +162,7 @@ static void cpu_scans(struct hmm *h, const struct file *f, int rounds)
 		double t;
 
 		bench_need(hmm_migrate(h, p, SCAN, 0, 0) == SCAN / BENCH_PAGE, "hmm_migrate");
-		t = scan(p);
+		t = bench_scan(p, SCAN);
 		if (i < 0)
 			continue;
 		bench_add(&by_copy, t, copy(to, here));

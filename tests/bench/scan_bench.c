@@ -9,20 +9,6 @@
 
 #define SCAN (64ul << 20)
 
-static volatile unsigned long sink; /* or the sums would be left out */
-
-static double scan(const char *p)
-{
-	const unsigned long *w = (const unsigned long *)p;
-	unsigned long sum = 0;
-	double t = bench_now();
-
-	for (size_t i = 0; i < SCAN / sizeof(*w); i++)
-		sum += w[i];
-	sink += sum;
-	return bench_now() - t;
-}
-
 struct scans {
 	struct bench_pair copy, plain, segv;
 };
@@ -47,10 +33,10 @@ static void scan_round(struct hmm *h, struct plain_pager *plain, char *p, char *
 	bench_need(hmm_migrate(h, p, SCAN, 0, 0) == SCAN / BENCH_PAGE, "hmm_migrate");
 	plain_pager_reset(plain);
 	segv_pager_reset();
-	ours = scan(p);
+	ours = bench_scan(p, SCAN);
 	bench_add(&s->copy, ours, copy(here));
-	bench_add(&s->plain, ours, scan(plain_pager_range(plain)));
-	bench_add(&s->segv, ours, scan(segv_pager_range()));
+	bench_add(&s->plain, ours, bench_scan(plain_pager_range(plain), SCAN));
+	bench_add(&s->segv, ours, bench_scan(segv_pager_range(), SCAN));
 }
 
 static void scans(struct hmm *h, struct plain_pager *plain, bool huge, int rounds)

@@ -40,6 +40,9 @@ bool is_numbered(const char *p, size_t bytes);
 int where(const void *p);
 uint32_t page_flags(const void *p);
 bool is_emulated(void);
+/* How many pages of up to 8 MiB are there. */
+long count_at(const char *p, size_t bytes, int location);
+void advise(char *p, size_t bytes, int advice, int target);
 /* Do system calls work on migrated memory? */
 bool serves_system_calls(void);
 /* The long counts times HMM_TEST_SCALE. */

@@ -91,6 +91,23 @@ uint32_t page_flags(const void *p)
 	return s.flags;
 }
 
+long count_at(const char *p, size_t bytes, int location)
+{
+	static struct hmm_page_status s[8 * MIB / PAGE];
+	long on = 0;
+	int n = hmm_query(h, p, bytes, s);
+
+	CU_ASSERT_EQUAL(n, (int)(bytes / PAGE));
+	for (int i = 0; i < n; i++)
+		on += s[i].location == location;
+	return on;
+}
+
+void advise(char *p, size_t bytes, int advice, int target)
+{
+	CU_ASSERT_EQUAL(hmm_advise(h, p, bytes, advice, target), 0);
+}
+
 bool is_emulated(void)
 {
 	struct hmm_device_info info = { 0 };

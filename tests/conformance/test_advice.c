@@ -25,23 +25,6 @@ static char *map_blocks(size_t blocks)
 	return start;
 }
 
-static long count_at(const char *p, size_t bytes, int location)
-{
-	static struct hmm_page_status s[4 * BLOCK / PAGE];
-	long on = 0;
-	int n = hmm_query(h, p, bytes, s);
-
-	CU_ASSERT_EQUAL(n, (int)(bytes / PAGE));
-	for (int i = 0; i < n; i++)
-		on += s[i].location == location;
-	return on;
-}
-
-static void advise(char *p, size_t bytes, int advice, int target)
-{
-	CU_ASSERT_EQUAL(hmm_advise(h, p, bytes, advice, target), 0);
-}
-
 static int child_advises(void *p)
 {
 	return hmm_advise(h, p, 1, HMM_ADVICE_RANDOM, 0) == -EPERM ? 0 : 1;

@@ -47,23 +47,6 @@ static char *map_file(size_t bytes, char **again)
 	return p;
 }
 
-static long count_at(const char *p, size_t bytes, int location)
-{
-	static struct hmm_page_status s[4 * BLOCK / PAGE];
-	long on = 0;
-	int n = hmm_query(h, p, bytes, s);
-
-	CU_ASSERT_EQUAL(n, (int)(bytes / PAGE));
-	for (int i = 0; i < n; i++)
-		on += s[i].location == location;
-	return on;
-}
-
-static void advise(char *p, size_t bytes, int advice, int target)
-{
-	CU_ASSERT_EQUAL(hmm_advise(h, p, bytes, advice, target), 0);
-}
-
 static int device_reads(int device, const char *p)
 {
 	char c = 0;

@@ -9,6 +9,8 @@
  * The moment is made longer (HMM_TEST_WIDEN). With an argument the fence is left out
  * (HMM_TEST_SKIP_FENCE), and it must hang: the negative control.
  */
+#include "file/check.h"
+
 #include <hmm/hmm.h>
 
 #include <pthread.h>
@@ -26,14 +28,6 @@
 #define PAGE 4096ul
 #define ROUNDS 60
 #define SECONDS 10 /* of what hangs */
-
-#define CHECK(x)                                                                \
-	do {                                                                    \
-		if (!(x)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			exit(1);                                                \
-		}                                                               \
-	} while (0)
 
 static struct hmm *h;
 static char *tracked; /* by the library, which the kernel tells of what becomes of it */
