@@ -57,6 +57,24 @@ cl_kernel opencl_kernel(const char *source, const char *name)
 	return k;
 }
 
+int opencl_told(cl_context c, cl_device_id d, cl_program p)
+{
+	cl_command_queue q = clCreateCommandQueue(c, d, 0, NULL);
+	cl_kernel k = clCreateKernel(p, "tell", NULL);
+	int *out = calloc(1, sizeof(*out)), value;
+	size_t one = 1;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	CL_OK(clSetKernelArgSVMPointer(k, 0, out));
+	CL_OK(clEnqueueNDRangeKernel(q, k, 1, NULL, &one, NULL, 0, NULL, NULL));
+	CL_OK(clFinish(q));
+	value = *out;
+	free(out);
+	CL_OK(clReleaseKernel(k));
+	CL_OK(clReleaseCommandQueue(q));
+	return value;
+}
+
 int opencl_run(const char *suite, const struct opencl_test *tests, size_t n)
 {
 	CU_pSuite s;

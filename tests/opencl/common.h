@@ -28,6 +28,9 @@ struct opencl_test {
 	void (*fn)(void);
 };
 
+/* What the kernel tell() of @p stores. */
+int opencl_told(cl_context c, cl_device_id d, cl_program p);
+
 /* Runs them; the exit status of main(). */
 int opencl_run(const char *suite, const struct opencl_test *tests, size_t n);
 

@@ -94,100 +94,6 @@ static void test_info(void)
 	CL_OK(clReleaseProgram(q));
 }
 
-static int step_of(cl_context c, cl_device_id d, cl_program p)
-{
-	cl_command_queue q = clCreateCommandQueue(c, d, 0, NULL);
-	cl_kernel k = clCreateKernel(p, "tell", NULL);
-	int *out = calloc(1, sizeof(*out)), value;
-	size_t one = 1;
-
-	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
-	CL_OK(clSetKernelArgSVMPointer(k, 0, out));
-	CL_OK(clEnqueueNDRangeKernel(q, k, 1, NULL, &one, NULL, 0, NULL, NULL));
-	CL_OK(clFinish(q));
-	value = *out;
-	free(out);
-	CL_OK(clReleaseKernel(k));
-	CL_OK(clReleaseCommandQueue(q));
-	return value;
-}
-
-static unsigned char *step_binary(cl_context c, cl_device_id d, const char *options, size_t *bytes)
-{
-	const char *text = "kernel void tell(global int *p) { *p = STEP; }";
-	cl_program p = clCreateProgramWithSource(c, 1, &text, NULL, NULL);
-	unsigned char *binary[2] = { NULL, NULL };
-	size_t sizes[2] = { 0 }, n;
-	cl_uint devices = 0;
-
-	CL_OK(clBuildProgram(p, 1, &d, options, NULL, NULL));
-	CL_OK(clGetProgramInfo(p, CL_PROGRAM_NUM_DEVICES, sizeof(devices), &devices, NULL));
-	CL_OK(clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof(sizes), sizes, NULL));
-	n = devices == 2 && !sizes[0] ? 1 : 0;
-	binary[n] = malloc(sizes[n]);
-	CL_OK(clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof(binary), binary, NULL));
-	CL_OK(clReleaseProgram(p));
-	*bytes = sizes[n];
-	return binary[n];
-}
-
-/* A binary is what was built: later options do not change it, nor need they be said again. */
-static void test_binary_options(void)
-{
-	size_t bytes;
-	unsigned char *binary = step_binary(context, device, "-DSTEP=42", &bytes);
-	const unsigned char *in = binary;
-	cl_program p = clCreateProgramWithBinary(context, 1, &device, &bytes, &in, NULL, NULL);
-
-	CL_OK(clBuildProgram(p, 0, NULL, NULL, NULL, NULL));
-	CU_ASSERT_EQUAL(step_of(context, device, p), 42);
-	CL_OK(clBuildProgram(p, 0, NULL, "-DSTEP=7", NULL, NULL));
-	CU_ASSERT_EQUAL(step_of(context, device, p), 42);
-	CL_OK(clReleaseProgram(p));
-	free(binary);
-}
-
-/* Each device gets the binary that is its own, or none. */
-static void test_binaries_of_devices(void)
-{
-	cl_device_id d[2], of[2] = { NULL, NULL };
-	unsigned char *binary[2];
-	const unsigned char *in[2];
-	size_t bytes[2];
-	cl_uint n = 0;
-	cl_context c;
-	cl_program p;
-	cl_kernel k;
-
-	CL_OK(clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 2, d, &n));
-	if (n < 2)
-		return;
-	c = clCreateContext(NULL, 2, d, NULL, NULL, NULL);
-	binary[0] = step_binary(c, d[0], "-DSTEP=1", &bytes[0]);
-	binary[1] = step_binary(c, d[1], "-DSTEP=22", &bytes[1]);
-	in[0] = binary[0];
-	in[1] = binary[1];
-	p = clCreateProgramWithBinary(c, 2, d, bytes, in, NULL, NULL);
-	CL_OK(clBuildProgram(p, 0, NULL, NULL, NULL, NULL));
-	CU_ASSERT_EQUAL(step_of(c, d[0], p), 1);
-	CU_ASSERT_EQUAL(step_of(c, d[1], p), 22);
-	CL_OK(clReleaseProgram(p));
-	p = clCreateProgramWithBinary(c, 1, &d[1], &bytes[1], &in[1], NULL, NULL);
-	CL_OK(clGetProgramInfo(p, CL_PROGRAM_NUM_DEVICES, sizeof(n), &n, NULL));
-	CL_OK(clGetProgramInfo(p, CL_PROGRAM_DEVICES, sizeof(of), of, NULL));
-	CU_ASSERT(n == 1 && of[0] == d[1]);
-	CU_ASSERT_EQUAL(clBuildProgram(p, 1, &d[0], NULL, NULL, NULL), CL_INVALID_DEVICE);
-	CL_OK(clBuildProgram(p, 0, NULL, NULL, NULL, NULL));
-	CU_ASSERT_EQUAL(step_of(c, d[1], p), 22);
-	k = clCreateKernel(p, "tell", NULL);
-	CL_OK(clGetKernelInfo(k, CL_KERNEL_ATTRIBUTES, 0, NULL, bytes));
-	CL_OK(clReleaseKernel(k));
-	CL_OK(clReleaseProgram(p));
-	CL_OK(clReleaseContext(c));
-	free(binary[0]);
-	free(binary[1]);
-}
-
 static cl_int launch(cl_kernel k, cl_uint dims, const size_t *offset, const size_t *global,
 		     const size_t *local)
 {
@@ -211,7 +117,7 @@ static void test_threads(void)
 		pthread_create(&t[i], NULL, builds, p);
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
-	CU_ASSERT_EQUAL(step_of(context, device, p), 5);
+	CU_ASSERT_EQUAL(opencl_told(context, device, p), 5);
 	CL_OK(clReleaseProgram(p));
 }
 
@@ -306,15 +212,15 @@ static void test_includes(void)
 	write_header("one", 1);
 	write_header("two", 2);
 	CL_OK(clBuildProgram(p, 0, NULL, "-I one", NULL, NULL));
-	CU_ASSERT_EQUAL(step_of(context, device, p), 1);
+	CU_ASSERT_EQUAL(opencl_told(context, device, p), 1);
 	CU_ASSERT_EQUAL_FATAL(chdir("two"), 0);
 	CL_OK(clBuildProgram(p, 0, NULL, "-I .", NULL, NULL));
-	CU_ASSERT_EQUAL(step_of(context, device, p), 2);
+	CU_ASSERT_EQUAL(opencl_told(context, device, p), 2);
 	CU_ASSERT_EQUAL(chdir("../one"), 0);
 	poke = clCreateKernel(p, "poke", NULL);
 	CL_OK(clEnqueueTask(queue, poke, 0, NULL, NULL));
 	CU_ASSERT_EQUAL(clFinish(queue), CL_OUT_OF_RESOURCES);
-	CU_ASSERT_EQUAL(step_of(context, device, p), 2);
+	CU_ASSERT_EQUAL(opencl_told(context, device, p), 2);
 	CU_ASSERT_EQUAL(chdir(folder), 0);
 	remove_header("one");
 	remove_header("two");
@@ -489,8 +395,6 @@ int main(void)
 	static const struct opencl_test tests[] = {
 		{ "compile errors and their log", test_log },
 		{ "program queries, callbacks, binaries", test_info },
-		{ "binaries and their options", test_binary_options },
-		{ "binaries of two devices", test_binaries_of_devices },
 		{ "builds by several threads", test_threads },
 		{ "launches beside a build", test_launches_beside_build },
 		{ "includes from where the program stands", test_includes },
