@@ -46,6 +46,7 @@ struct emu_file {
 	uint64_t cut_at;        /* ns; 0: the memfd is not cut to the file's end. size_lock */
 	uintptr_t out;          /* where a part of it is mapped to write it, or 0. io_lock */
 	uint64_t out_at, out_bytes;
+	bool out_shared; /* two threads use it: it stays where it is */
 	struct emu_extent *extents;
 	struct hmm_window window;
 	_Atomic unsigned int users; /* who uses it without the mirror lock */
@@ -189,13 +190,21 @@ void emu_pools_forget(void);
 char *emu_chunk_get(bool write); /* waits for one */
 void emu_chunk_put(char *chunk);
 void emu_file_close_window(struct emu_file *f);
+/* The window covers this, and stays. False: it cannot. Until out_shared is taken back. */
+bool emu_file_share_window(struct emu_file *f, uint64_t at, size_t len);
+/* Dirty pages [i, end) of a block to the file; the first error. *wrote: there were any. */
+int emu_file_write_block(struct emu_fblock *fb, unsigned int i, unsigned int end, char *chunk,
+			 bool *wrote);
+
 /*
- * Locking: io_lock. Dirty pages of [page, end) to the file; the first error. @hurry: they are about
- * to be synced, and the disk may begin.
+ * file_sync.c. Locking: io_lock. Dirty pages of [page, end) to the file; the first error. @hurry:
+ * they are about to be synced: the disk may begin, and the flusher help.
  */
 int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end, bool hurry);
 /* The same, and to stable storage. */
 int emu_file_sync(struct emu_file *f, uint64_t page, uint64_t end);
+void emu_file_help(void); /* on the flusher. No lock held */
+void emu_file_help_forget(void);
 
 /* file_flush.c */
 int emu_flusher_start(void);

@@ -120,6 +120,7 @@ static void flusher_loop(void *unused)
 		uint64_t now = os_now_ns();
 		bool due = now > flushed + FLUSH_NS;
 
+		emu_file_help();
 		for (struct emu_file *f = NULL; (f = emu_file_after(f));) {
 			emu_file_look(f);
 			emu_file_uncut(f, now);
@@ -269,6 +270,7 @@ void emu_files_forget(void)
 	emu_files = (struct emu_files){ 0 };
 	flusher.thread = 0;
 	flusher.lock = (struct os_mutex){ 0 };
+	emu_file_help_forget();
 	emu_pools_forget();
 }
 

@@ -21,9 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/statvfs.h>
 #include <sys/uio.h>
-#include <sys/vfs.h>
 
 #define READ_CHUNKS 4u
 #define WRITE_CHUNKS 2u /* own ones: a slow disk does not hold faults up */
@@ -170,6 +168,8 @@ static char *window(struct emu_file *f, uint64_t at, size_t len)
 
 	if (f->out && at >= f->out_at && at + len <= f->out_at + f->out_bytes)
 		return (char *)f->out + (at - f->out_at);
+	if (f->out_shared)
+		return NULL;
 	emu_file_close_window(f);
 	while (bytes < atomic_load(&f->size) && bytes < WINDOW_MOST)
 		bytes *= 2;
@@ -187,6 +187,12 @@ static char *window(struct emu_file *f, uint64_t at, size_t len)
 		return NULL;
 	os_madvise(f->out, f->out_bytes, MADV_DONTFORK);
 	return (char *)f->out + (at - f->out_at);
+}
+
+bool emu_file_share_window(struct emu_file *f, uint64_t at, size_t len)
+{
+	f->out_shared = window(f, at, len) != NULL;
+	return f->out_shared;
 }
 
 /* Bytes done; stops where a page cannot be had. */
@@ -274,16 +280,8 @@ static int write_out(struct emu_fblock *fb, unsigned int i, unsigned int end, co
 	return first;
 }
 
-/* The disk writes this block while the next one is copied; fdatasync() tells how that went. */
-static void push(const struct emu_fblock *fb)
-{
-	os_syscall4(SYS_sync_file_range, fb->file->wfd, fb->first << HMM_PAGE_SHIFT,
-		    HMM_BLOCK_BYTES, SYNC_FILE_RANGE_WRITE);
-}
-
-/* Pages [i, end) of a block; the first error. *wrote: there were any. */
-static int write_block(struct emu_fblock *fb, unsigned int i, unsigned int end, char *chunk,
-		       bool *wrote)
+int emu_file_write_block(struct emu_fblock *fb, unsigned int i, unsigned int end, char *chunk,
+			 bool *wrote)
 {
 	int first = 0;
 
@@ -309,82 +307,4 @@ static int write_block(struct emu_fblock *fb, unsigned int i, unsigned int end, 
 		i = r.end;
 	}
 	return first;
-}
-
-int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end, bool hurry)
-{
-	struct emu_fblock *fb;
-	char *chunk;
-	int first = 0;
-
-	if (f->wfd < 0)
-		return 0;
-	chunk = emu_chunk_get(true);
-	while ((fb = emu_fblock_next(f, page, end))) {
-		unsigned int i = page > fb->first ? (unsigned int)(page - fb->first) : 0;
-		unsigned int last = end - fb->first < HMM_BLOCK_PAGES ?
-					    (unsigned int)(end - fb->first) :
-					    HMM_BLOCK_PAGES;
-		bool wrote = false;
-		int err = write_block(fb, i, last, chunk, &wrote);
-
-		if (err && !first)
-			first = err;
-		if (hurry && wrote)
-			push(fb);
-		page = fb->first + HMM_BLOCK_PAGES;
-	}
-	emu_chunk_put(chunk);
-	return first;
-}
-
-/*
- * Who has been written is stable now, or nobody knows what is, and all is written again. How many
- * pages that are.
- */
-static unsigned int settle(struct emu_file *f, bool stable)
-{
-	struct emu_fblock *fb;
-	unsigned int n = 0;
-
-	for (uint64_t page = 0; (fb = emu_fblock_next(f, page, UINT64_MAX));
-	     page = fb->first + HMM_BLOCK_PAGES) {
-		os_read_lock(&emu.mirror);
-		os_mutex_lock(&fb->block->lock);
-		for (unsigned int w = 0; w < HMM_BLOCK_PAGES / 64; w++)
-			n += (unsigned int)__builtin_popcountll(fb->written.word[w]);
-		for (unsigned int w = 0; !stable && w < HMM_BLOCK_PAGES / 64; w++)
-			fb->dirty.word[w] |= fb->written.word[w];
-		if (stable)
-			fb->written = (struct hmm_bits){ 0 };
-		os_mutex_unlock(&fb->block->lock);
-		os_read_unlock(&emu.mirror);
-	}
-	return n;
-}
-
-static bool is_read_only(int fd)
-{
-	struct statfs s = { 0 };
-
-	return !os_syscall2(SYS_fstatfs, fd, &s) && (s.f_flags & ST_RDONLY);
-}
-
-int emu_file_sync(struct emu_file *f, uint64_t page, uint64_t end)
-{
-	int err = emu_file_look(f), stable;
-
-	if (!err)
-		err = emu_file_write(f, page, end, true);
-	if (f->wfd < 0)
-		return err;
-	stable = (int)os_syscall1(SYS_fdatasync, f->wfd);
-	/*
-	 * Made read-only by force (errors=remount-ro, SysRq-U), a filesystem may take stores to
-	 * mapped pages, and ext4 answers fdatasync(2) with 0 when it has written none of them.
-	 */
-	if (!stable && is_read_only(f->wfd))
-		return settle(f, false) ? -EROFS : err;
-	settle(f, !stable);
-	return err ? err : stable;
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * writers [--algorithm move|wp] [--without FENCE] [FOLDER]
+ * writers [--algorithm move|wp] [--without FENCE] [--spread] [FOLDER]
  *
  * No store is lost while a file is written back: two threads and two work items of a kernel, which
  * runs in the engine with native stores, count in words of their own in the same pages, one thread
  * migrates, one syncs. In the end the file must hold every count, as read(2) gives it after
  * hmm_sync(). Meanwhile what the file holds never runs backwards.
+ *
+ * --spread: the pages lie so far apart that two threads write the file back.
  *
  * --without: the fence is left out (HMM_TEST_SKIP_FENCE), and counts must get lost: sooner or
  * later, so in short rounds.
@@ -31,15 +33,16 @@
 #define WRITERS 2u /* on each side */
 #define ROUNDS 24  /* of 2 s, without a fence */
 
-static const char source[] = "kernel void inc(global char *m, int pages, int n)\n"
+static const char format[] = "kernel void inc(global char *m, int pages, int n)\n"
 			     "{ int id = get_global_id(0); uint s = id + 77;\n"
 			     "  for (int i = 0; i < n; i++) { s = s * 1664525 + 1013904223;\n"
 			     "    volatile global uint *p = (volatile global uint *)\n"
-			     "      (m + (ulong)((s >> 8) % pages) * 4096 + 2048 + id * 64);\n"
+			     "      (m + (ulong)((s >> 8) %% pages) * %lu + 2048 + id * 64);\n"
 			     "    (*p)++; } }\n";
 
 static struct hmm *h;
 static char *map;
+static size_t stride = PAGE; /* from page to page of those that are counted in */
 /* Each writer's stores, or as many as it has got to when the time is over. */
 static long count = 400000, seconds = 8;
 static _Atomic long stored;
@@ -60,7 +63,7 @@ static void *cpu_writer(void *arg)
 	long i = 0;
 
 	for (; i < count && time(NULL) < end_at; i++)
-		++*(volatile uint32_t *)(void *)(map + (next(&s) % PAGES) * PAGE + id * 64);
+		++*(volatile uint32_t *)(void *)(map + (next(&s) % PAGES) * stride + id * 64);
 	atomic_fetch_add(&stored, i);
 	return NULL;
 }
@@ -87,9 +90,18 @@ static void *migrator(void *unused)
 
 		if (n > PAGES - at)
 			n = PAGES - at;
-		hmm_migrate(h, map + at * PAGE, n * PAGE, next(&s) & 1 ? 0 : HMM_SYSTEM, 0);
+		hmm_migrate(h, map + at * stride, n * stride, next(&s) & 1 ? 0 : HMM_SYSTEM, 0);
 	}
 	return NULL;
+}
+
+/* What the file holds; false: it cannot be read. */
+static bool contents(uint32_t *words)
+{
+	for (unsigned int p = 0; p < PAGES; p++)
+		if (pread(fd, words + p * PAGE / 4, PAGE, (off_t)(p * stride)) != (ssize_t)PAGE)
+			return false;
+	return true;
 }
 
 /* Each word of the file only grows. */
@@ -97,7 +109,7 @@ static void look(uint32_t *last)
 {
 	static uint32_t now[PAGES * PAGE / 4];
 
-	if (pread(fd, now, sizeof(now), 0) != sizeof(now))
+	if (!contents(now))
 		atomic_fetch_add(&backwards, 1);
 	for (unsigned int i = 0; i < PAGES * PAGE / 4; i++) {
 		if (now[i] < last[i])
@@ -109,16 +121,16 @@ static void look(uint32_t *last)
 static void *syncer(void *unused)
 {
 	static uint32_t last[PAGES * PAGE / 4];
-	struct hmm_page_status s[PAGES];
+	struct hmm_page_status s;
 
 	(void)unused;
 	while (!atomic_load(&stop)) {
-		if (hmm_sync(h, map, PAGES * PAGE, 0))
+		if (hmm_sync(h, map, PAGES * stride, 0))
 			atomic_fetch_add(&backwards, 1);
 		atomic_fetch_add(&syncs, 1);
-		if (hmm_query(h, map, PAGES * PAGE, s) == (int)PAGES)
-			for (unsigned int i = 0; i < PAGES; i++)
-				in_place += s[i].location >= 0;
+		for (unsigned int p = 0; p < PAGES; p++)
+			if (hmm_query(h, map + p * stride, PAGE, &s) == 1)
+				in_place += s.location >= 0;
 		look(last);
 	}
 	return NULL;
@@ -129,7 +141,7 @@ static long missing(void)
 	static uint32_t have[PAGES][PAGE / 4];
 	long total = 0;
 
-	if (pread(fd, have, sizeof(have), 0) != sizeof(have))
+	if (!contents(have[0]))
 		return -1;
 	for (unsigned int p = 0; p < PAGES; p++)
 		for (unsigned int id = 0; id < WRITERS; id++)
@@ -141,8 +153,10 @@ static long run(void)
 {
 	pthread_t thread[WRITERS + 2];
 	uint32_t id[WRITERS];
+	char source[sizeof(format) + 20];
 	struct kernel k;
 
+	snprintf(source, sizeof(source), format, stride);
 	if (kernel_open(&k, h, 0, source, "inc") || kernel_run(&k, WRITERS, map, PAGES, 0))
 		return -1;
 	atomic_store(&stop, false);
@@ -161,7 +175,7 @@ static long run(void)
 	for (unsigned int i = WRITERS; i < WRITERS + 2; i++)
 		pthread_join(thread[i], NULL);
 	close(k.fd);
-	return hmm_sync(h, map, PAGES * PAGE, 0) ? -1 : missing();
+	return hmm_sync(h, map, PAGES * stride, 0) ? -1 : missing();
 }
 
 int main(int argc, char **argv)
@@ -180,6 +194,8 @@ int main(int argc, char **argv)
 		} else if (!strcmp(argv[i], "--without") && i + 1 < argc) {
 			setenv("HMM_TEST_SKIP_FENCE", argv[++i], 1);
 			broken = true;
+		} else if (!strcmp(argv[i], "--spread")) {
+			stride = 64 * PAGE;
 		} else {
 			folder = argv[i];
 		}
@@ -191,8 +207,8 @@ int main(int argc, char **argv)
 	snprintf(path, sizeof(path), "%s/writers-%d", folder, (int)getpid());
 	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	unlink(path);
-	if (fd < 0 || ftruncate(fd, PAGES * PAGE) || hmm_open(&h, &o) ||
-	    hmm_map_file(h, fd, 0, PAGES * PAGE, PROT_READ | PROT_WRITE, 0, &p)) {
+	if (fd < 0 || ftruncate(fd, (off_t)(PAGES * stride)) || hmm_open(&h, &o) ||
+	    hmm_map_file(h, fd, 0, PAGES * stride, PROT_READ | PROT_WRITE, 0, &p)) {
 		fprintf(stderr, "%s cannot be mapped\n", path);
 		return 1;
 	}
