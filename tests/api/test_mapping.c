@@ -109,7 +109,7 @@ static void churn_and_migrate(bool remap)
 	struct churn c = { .place = map_pages(MIB, 0), .remap = remap };
 	pthread_t t;
 	long moved = 0, odd = 0;
-	time_t until = time(NULL) + CHURN_SECONDS;
+	time_t until = time(NULL) + brief(CHURN_SECONDS);
 	int i;
 
 	pthread_create(&t, NULL, churn, &c);

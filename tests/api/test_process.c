@@ -221,7 +221,7 @@ static int leaks_in_child(void *arg)
 	struct hmm_open_opts o = options;
 	int rounds = *(const int *)arg, fds = 0, tasks = 0;
 	char *p = map_pages(MIB, 3);
-	time_t until = time(NULL) + LEAK_SECONDS;
+	time_t until = time(NULL) + brief(LEAK_SECONDS);
 	long maps = 0;
 	int i;
 
