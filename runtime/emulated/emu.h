@@ -132,6 +132,9 @@ void emu_engine_map_to_read(struct hmm_block *b, struct emu_device *d, unsigned 
 void emu_engine_track(struct hmm_block *b, struct emu_device *d);
 void emu_engine_zap(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
 void emu_frames_free(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
+/* What the device has of these pages, to @to: cheaper than the alias for a few. */
+bool emu_frames_read(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		     char *to);
 
 /*
  * reserve.c: promise @pages of device memory, evicting where needed.

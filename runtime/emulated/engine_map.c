@@ -94,6 +94,18 @@ void emu_engine_zap(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 				 (end - i) * HMM_PAGE_BYTES);
 }
 
+/*
+ * Not through the alias window: its page table entries would have to be made, and flushed from all
+ * CPUs that run the program when the frames are freed. False: it did not, or not all.
+ */
+bool emu_frames_read(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		     char *to)
+{
+	size_t len = (end - i) * HMM_PAGE_BYTES;
+
+	return os_syscall4(SYS_pread64, d->memory_fd, to, len, hmm_block_addr(b, i)) == (long)len;
+}
+
 /* Punching the hole takes the page out of every mapping of it, the engine's too. */
 void emu_frames_free(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {

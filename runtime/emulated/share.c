@@ -14,6 +14,8 @@
 
 #include <errno.h>
 
+#define FEW 4 /* pages: a window of loads here and there */
+
 void emu_unshare(struct hmm_block *b, unsigned int i, unsigned int end)
 {
 	for (unsigned int d = 0; d < emu.devices; d++) {
@@ -38,7 +40,7 @@ bool emu_is_shared(const struct hmm_block *b, unsigned int i, unsigned int end)
 
 int emu_share_run(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {
-	char *alias = emu_alias(b, d->index, 0);
+	char *alias = emu_alias(b, d->index, i), few[FEW * HMM_PAGE_BYTES], *src = alias;
 	uint64_t began = hmm_trace_begin();
 	const unsigned int first = i;
 	int err;
@@ -47,13 +49,16 @@ int emu_share_run(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 		return -ENOMEM;
 	emu_engine_track(b, d);
 	err = uffd_protect(d->uffd, hmm_block_addr(b, i), (end - i) * HMM_PAGE_BYTES, true);
+	if (!err && end - i <= FEW && emu_frames_read(b, d, i, end, few))
+		src = few;
 	emu_changing(b);
 	while (!err && i < end) {
 		unsigned int n;
 		size_t done;
 
-		err = uffd_copy(emu.client, hmm_block_addr(b, i), alias + i * HMM_PAGE_BYTES,
-				(end - i) * HMM_PAGE_BYTES, UFFDIO_COPY_MODE_WP, &done);
+		err = uffd_copy(emu.client, hmm_block_addr(b, i),
+				src + (i - first) * HMM_PAGE_BYTES, (end - i) * HMM_PAGE_BYTES,
+				UFFDIO_COPY_MODE_WP, &done);
 		n = (unsigned int)(done / HMM_PAGE_BYTES);
 		hmm_bits_set_range(&b->dev[d->index].shared, i, i + n);
 		hmm_bits_set_range(&b->protected, i, i + n);

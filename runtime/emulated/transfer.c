@@ -99,6 +99,14 @@ static int from_system(struct hmm_block *b, struct emu_device *d, unsigned int i
 	return err;
 }
 
+static void copy(char *to, const char *from, unsigned int pages, bool streaming)
+{
+	if (streaming)
+		os_copy_streaming(to, from, pages * HMM_PAGE_BYTES);
+	else
+		os_copy(to, from, pages * HMM_PAGE_BYTES);
+}
+
 /*
  * Straight across. The agent, however few they are: their frames stay, which costs less than to
  * make them again when the pages come back.
@@ -112,10 +120,7 @@ static int from_device(struct hmm_block *b, struct emu_device *from, struct emu_
 	if (!dst || !src)
 		return -ENOMEM;
 	emu_engine_zap(b, from, i, end);
-	if (streaming)
-		os_copy_streaming(dst, src, (end - i) * HMM_PAGE_BYTES);
-	else
-		os_copy(dst, src, (end - i) * HMM_PAGE_BYTES);
+	copy(dst, src, end - i, streaming);
 	arrived(b, d, i, end, used);
 	emu_count(d, EMU_ACROSS, end - i);
 	HMM_TRACE(HMM_TRACE_ACROSS, across, began, d->index, hmm_block_addr(b, i), end - i);
@@ -281,10 +286,8 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	if (!punch)
 		emu_engine_zap(b, d, i, end);
 	if (move) {
-		if (streaming)
-			os_copy_streaming(src, alias, (end - i) * HMM_PAGE_BYTES);
-		else
-			os_copy(src, alias, (end - i) * HMM_PAGE_BYTES);
+		if (!punch || !emu_frames_read(b, d, i, end, src))
+			copy(src, alias, end - i, streaming);
 		hmm_bits_set_range(&b->staged, i, end);
 	}
 	if (punch)
