@@ -51,6 +51,7 @@ struct hmm_block {
 	struct hmm_bits kernel_used; /* must stay where the kernel can fault on nothing */
 	struct hmm_bits protected;   /* the client's page is there and may be write-protected */
 	struct hmm_bits read_only;   /* mapping had no write access when it migrated */
+	uint16_t leftovers;          /* staged frames, about, of pages that are home */
 	uint8_t alone;               /* CPU faults that are to leave no copy on the device */
 	uint8_t owner[HMM_BLOCK_PAGES];
 	uint8_t homes[HMM_BLOCK_PAGES]; /* how often it left a device for the system, modulo 256 */

@@ -120,6 +120,10 @@ static inline bool emu_device_up(struct emu_device *d)
 char *emu_alias(struct hmm_block *b, unsigned int dev, unsigned int i);
 char *emu_staging(struct hmm_block *b, unsigned int i);
 void emu_drop_staged(struct hmm_block *b, unsigned int i, unsigned int end);
+/*
+ * Staged frames of pages that are home: when there are some, or nothing of the block is on a device.
+ */
+void emu_drop_leftovers(struct hmm_block *b);
 void emu_windows_unmap_device(unsigned int dev);
 void emu_windows_unmap(void);
 bool emu_windows_contain(uintptr_t start, uintptr_t end);
@@ -157,6 +161,11 @@ int emu_to_device(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 		  bool exclusive, bool streaming, unsigned int *used);
 int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
 		  bool streaming);
+/*
+ * For a CPU that waits for the first of them: what need not be done before it goes on is left for
+ * emu_drop_leftovers().
+ */
+int emu_to_cpu(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end);
 
 /* Where the program has pages of [i, end), for a trace; 0: nowhere any more. Locking: mirror. */
 uintptr_t emu_address(const struct hmm_block *b, unsigned int i, unsigned int end);

@@ -106,6 +106,7 @@ static int bring_home(struct hmm_block *b, uintptr_t addr, bool write, bool *wok
 {
 	struct emu_device *d = &emu.device[b->owner[hmm_block_index(addr)] - 1];
 	unsigned int i = hmm_block_index(addr), pages;
+	int err = 0;
 
 	pages = emu_window(&emu.cpu_window, addr, addr, HMM_SYSTEM, FIRST_WINDOW);
 	emu_prefetch(&emu.cpu_window, hmm_block_addr(b, i + pages), addr + pages * HMM_PAGE_BYTES,
@@ -118,7 +119,10 @@ static int bring_home(struct hmm_block *b, uintptr_t addr, bool write, bool *wok
 			emu_share(b, d, i, i + pages);
 	}
 	*woken = !b->owner[i];
-	return *woken ? 0 : emu_to_system(b, d, i, i + pages, false);
+	if (!*woken)
+		err = emu_to_cpu(b, d, i, i + pages);
+	emu_drop_leftovers(b); /* the CPU runs again */
+	return err;
 }
 
 uint8_t emu_homes(uintptr_t addr)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#define LEAVE_PAGES 4
 #define PUNCH_PAGES 16 /* up to here freeing the frames is cheaper than an agent's round trip */
 
 bool emu_is_mapped(uintptr_t start, uintptr_t end)
@@ -262,12 +263,25 @@ static void restore(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	hmm_lru_touch(&emu.table, b, d->index);
 }
 
+enum way { PLAIN, STREAMING, FOR_CPU };
+
+/*
+ * To move a staged page takes it out of the program's page table, and all CPUs that run the program
+ * flush their TLBs meanwhile: that takes longer than a new frame. So a page, or a few, come home
+ * as a copy, and their staged frames are let go of later, together.
+ */
+static bool may_leave(const struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	return end - i <= LEAVE_PAGES && hmm_bits_find(&b->staged, i, end, false) == end;
+}
+
 static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
-		    bool streaming)
+		    enum way way)
 {
 	bool punch = emu.move && end - i <= PUNCH_PAGES && emu_device_up(d);
 	/* Where no frames are staged the kernel makes some, and fills them at once. */
 	bool move = emu.move && (punch || hmm_bits_find(&b->staged, i, end, true) < end);
+	bool leave = punch && way == FOR_CPU && may_leave(b, i, end);
 	char *alias = emu_alias(b, d->index, i);
 	char *src = move ? emu_staging(b, i) : alias;
 	uint64_t began = hmm_trace_begin();
@@ -287,13 +301,17 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 		emu_engine_zap(b, d, i, end);
 	if (move) {
 		if (!punch || !emu_frames_read(b, d, i, end, src))
-			copy(src, alias, end - i, streaming);
+			copy(src, alias, end - i, way == STREAMING);
 		hmm_bits_set_range(&b->staged, i, end);
 	}
 	if (punch)
 		emu_frames_free(b, d, i, end);
 	emu_changing(b);
-	err = fill(b, i, end, src, i, move, &stop);
+	err = fill(b, i, end, src, i, move && !leave, &stop);
+	if (leave)
+		b->leftovers += stop - i;
+	if (leave && err == -ENOMEM)
+		err = fill(b, stop, end, src, i, true, &stop);
 	if (stop < end && punch)
 		restore(b, d, stop, end);
 	emu_count(d, EMU_TO_SYSTEM, stop - i);
@@ -303,8 +321,8 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	return err;
 }
 
-int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
-		  bool streaming)
+static int to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		     enum way way)
 {
 	uint8_t owner = HMM_OWNER_DEVICE(d->index);
 	int err = 0;
@@ -317,8 +335,19 @@ int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, uns
 		if (b->owner[i] != owner)
 			continue;
 		stop = hmm_block_owner_run(b, i, end, owner);
-		err = run_home(b, d, i, stop, streaming);
+		err = run_home(b, d, i, stop, way);
 		i = stop - 1;
 	}
 	return err;
+}
+
+int emu_to_system(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end,
+		  bool streaming)
+{
+	return to_system(b, d, i, end, streaming ? STREAMING : PLAIN);
+}
+
+int emu_to_cpu(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
+{
+	return to_system(b, d, i, end, FOR_CPU);
 }

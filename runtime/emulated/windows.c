@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#define LEFTOVERS 16 /* of a block: to let go of one costs as much as of some */
+
 /* A mapping of a span's size at 2 MiB alignment, by trimming a larger one. */
 static uintptr_t map_aligned(int prot, int flags, int fd, uint64_t offset)
 {
@@ -94,6 +96,52 @@ void emu_drop_staged(struct hmm_block *b, unsigned int i, unsigned int end)
 	while (uffd_register(emu.client, start, len, UFFDIO_REGISTER_MODE_WP) == -ENOMEM)
 		os_sleep_ns(1000000);
 	hmm_bits_clear_range(&b->staged, i, end);
+}
+
+static bool is_kept(const struct hmm_block *b, unsigned int i)
+{
+	return b->owner[i] && hmm_bits_test(&b->staged, i);
+}
+
+/* All but the frames that wait for a page of a device. Locking: as emu_drop_staged(). */
+static void drop_between(struct hmm_block *b, unsigned int i, unsigned int end)
+{
+	for (; i < end; i++) {
+		unsigned int stop = i;
+
+		while (stop < end && !is_kept(b, stop))
+			stop++;
+		if (hmm_bits_find(&b->staged, i, stop, true) < stop) {
+			os_madvise((uintptr_t)emu_staging(b, i), (stop - i) * HMM_PAGE_BYTES,
+				   MADV_DONTNEED);
+			hmm_bits_clear_range(&b->staged, i, stop);
+		}
+		i = stop;
+	}
+}
+
+void emu_drop_leftovers(struct hmm_block *b)
+{
+	unsigned int i = 0, end = HMM_BLOCK_PAGES;
+	uintptr_t start;
+	size_t len;
+
+	if (!b->leftovers || (b->leftovers < LEFTOVERS && hmm_block_resident(b)))
+		return;
+	b->leftovers = 0;
+	while (i < end && (b->owner[i] || !hmm_bits_test(&b->staged, i)))
+		i++;
+	while (i < end && (b->owner[end - 1] || !hmm_bits_test(&b->staged, end - 1)))
+		end--;
+	if (i == end)
+		return;
+	start = (uintptr_t)emu_staging(b, i);
+	len = (end - i) * HMM_PAGE_BYTES;
+	if (uffd_unregister(emu.client, start, len))
+		return;
+	drop_between(b, i, end);
+	while (uffd_register(emu.client, start, len, UFFDIO_REGISTER_MODE_WP) == -ENOMEM)
+		os_sleep_ns(1000000);
 }
 
 void emu_windows_unmap_device(unsigned int dev)
