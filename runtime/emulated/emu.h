@@ -254,8 +254,8 @@ int emu_query(uintptr_t start, uintptr_t end, struct hmm_page_status *status);
 /* events.c */
 void emu_events_drain(void); /* no lock held */
 /*
- * For a handler, without a lock: what waits up to the first fault. True: that is for the caller to
- * serve, on the CPU that waits for it, while other handlers read on.
+ * For a handler, without a lock: what waits up to the first fault, and some of what follows. True:
+ * that fault is for the caller to serve, on the CPU that waits for it; others are queued.
  */
 bool emu_events_next(struct uffd_msg *fault, uint8_t *homes);
 /* The mirror lock, exclusively; unlocking first acts on the events read meanwhile. */

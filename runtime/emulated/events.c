@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #define MAX_EVENTS 256         /* held back by one exclusive section; the rest waits unread */
+#define AT_ONCE 4              /* messages that a handler reads */
 #define HOME_NS 10000000000ull /* the CPU has nowhere else to go */
 
 static struct uffd_msg pending[MAX_EVENTS];  /* locking: mirror exclusively */
@@ -299,17 +300,35 @@ void emu_events_drain(void)
 	os_write_unlock(&emu.mirror);
 }
 
-bool emu_events_next(struct uffd_msg *fault, uint8_t *homes)
+/* The first fault is *fault, the others wait for whoever is free. Locking: mirror exclusively. */
+static bool sort(const struct uffd_msg *m, long n, struct uffd_msg *fault, uint8_t *homes)
 {
 	bool is_fault = false;
 
+	for (; n > 0; n--, m++) {
+		if (m->event != UFFD_EVENT_PAGEFAULT) {
+			hold(m);
+		} else if (is_fault) {
+			emu_queue_fault(-1, m, emu_homes(m->arg.pagefault.address), 0);
+		} else {
+			*fault = *m;
+			*homes = emu_homes(m->arg.pagefault.address);
+			is_fault = true;
+		}
+	}
+	return is_fault;
+}
+
+bool emu_events_next(struct uffd_msg *fault, uint8_t *homes)
+{
+	struct uffd_msg m[AT_ONCE];
+	bool is_fault = false;
+	long n = 1;
+
 	os_write_lock(&emu.mirror);
-	while (!is_fault && n_pending < MAX_EVENTS && read_message(fault)) {
-		is_fault = fault->event == UFFD_EVENT_PAGEFAULT;
-		if (is_fault)
-			*homes = emu_homes(fault->arg.pagefault.address);
-		else
-			hold(fault);
+	while (!is_fault && n > 0 && n_pending + AT_ONCE <= MAX_EVENTS) {
+		n = os_read(emu.client, m, sizeof(m)) / (long)sizeof(*m);
+		is_fault = sort(m, n, fault, homes);
 	}
 	act_on_pending();
 	os_write_unlock(&emu.mirror);

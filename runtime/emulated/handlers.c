@@ -17,13 +17,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #define MAX_HANDLERS 8
 #define QUEUE_SIZE 1024u
 
 static struct {
-	struct os_mutex lock; /* leaf */
-	unsigned int head, tail;
+	struct os_mutex lock;            /* leaf */
+	_Atomic unsigned int head, tail; /* changed under it */
 	struct {
 		int device;
 		uint8_t seen;
@@ -36,6 +37,7 @@ static pthread_t handler[MAX_HANDLERS];
 static unsigned int n_handlers;
 static int kick_fd = -1;
 static _Atomic bool stopping;
+static _Atomic unsigned int asleep; /* handlers that may not see what is queued */
 
 void emu_kick(void)
 {
@@ -70,7 +72,7 @@ void emu_queue_fault(int device, const struct uffd_msg *msg, uint8_t seen, unsig
 	os_mutex_unlock(&queue.lock);
 	if (full) /* the thread faults again when it is woken */
 		wake(device, msg);
-	else
+	else if (atomic_load(&asleep))
 		emu_kick();
 }
 
@@ -82,21 +84,23 @@ static void serve(int device, const struct uffd_msg *m, uint8_t seen, unsigned i
 		emu_device_fault(&emu.device[device], m, seen, generation);
 }
 
+static bool is_queued(void)
+{
+	return atomic_load(&queue.head) != atomic_load(&queue.tail);
+}
+
 static void serve_queue(void)
 {
-	unsigned int left;
+	unsigned int left = queue.tail - queue.head;
 
-	os_mutex_lock(&queue.lock);
-	left = queue.tail - queue.head;
-	os_mutex_unlock(&queue.lock);
-	while (left--) {
+	while (left-- && is_queued()) {
 		unsigned int generation;
 		struct uffd_msg m;
 		uint8_t seen;
 		int device;
 
 		os_mutex_lock(&queue.lock);
-		if (queue.head == queue.tail) {
+		if (!is_queued()) {
 			os_mutex_unlock(&queue.lock);
 			return;
 		}
@@ -173,6 +177,31 @@ static void wait_fill(struct wait *w)
 	}
 }
 
+static long look(struct wait *w, bool wait)
+{
+	struct timespec now = { 0 };
+
+	return os_syscall5(SYS_ppoll, w->fd, w->n, wait ? NULL : &now, NULL, 8);
+}
+
+/*
+ * Who queues a fault looks at @asleep after that, and we at the queue before we sleep. What another
+ * handler has read for us while the fault woke us goes first; the descriptors are then looked at
+ * again, for what was there may have been read.
+ */
+static long wait_for_work(struct wait *w)
+{
+	long n;
+
+	atomic_fetch_add(&asleep, 1);
+	n = look(w, !is_queued());
+	atomic_fetch_sub(&asleep, 1);
+	if (n < 0 || !is_queued())
+		return n;
+	serve_queue();
+	return look(w, false);
+}
+
 static void handler_loop(void *unused)
 {
 	struct wait w;
@@ -181,7 +210,7 @@ static void handler_loop(void *unused)
 	(void)unused;
 	while (!atomic_load(&stopping)) {
 		wait_fill(&w);
-		if (os_syscall5(SYS_ppoll, w.fd, w.n, NULL, NULL, 8) < 0)
+		if (wait_for_work(&w) < 0)
 			continue;
 		for (unsigned int i = 2; i < w.n; i += 2) {
 			struct emu_device *d = &emu.device[w.device[i]];
@@ -251,7 +280,7 @@ void emu_handlers_stop(void)
 	if (kick_fd >= 0)
 		os_close(kick_fd);
 	kick_fd = -1;
-	queue.head = queue.tail;
+	queue.head = atomic_load(&queue.tail);
 }
 
 void emu_handlers_forget(void)
@@ -261,6 +290,7 @@ void emu_handlers_forget(void)
 	kick_fd = -1;
 	n_handlers = 0;
 	os_thread_forget();
-	queue.head = queue.tail;
+	asleep = 0;
+	queue.head = atomic_load(&queue.tail);
 	queue.lock = (struct os_mutex){ 0 };
 }
