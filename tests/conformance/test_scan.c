@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -138,10 +139,45 @@ static void races(void)
 	munmap(r.p, BYTES + 2 * MIB);
 }
 
+/* Private memory of the program, in pages. */
+static long own_pages(void)
+{
+	long total = 0, resident = 0, shared = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	CU_ASSERT_EQUAL(fscanf(f, "%ld %ld %ld", &total, &resident, &shared), 3);
+	fclose(f);
+	return resident - shared;
+}
+
+/* Each store brings one page home, in a new frame. */
+static void stores_here_and_there(void)
+{
+	const long stores = PAGES(BYTES) / 4;
+	char *p = map_pages(BYTES, 7);
+	long before = own_pages(), wrong = 0;
+
+	advise(p, BYTES, HMM_ADVICE_RANDOM, 0);
+	CU_ASSERT_EQUAL(hmm_migrate(h, p, BYTES, 0, 0), PAGES(BYTES));
+	for (long i = 0; i < stores; i++)
+		p[i * 4 * (long)PAGE] = 8;
+	CU_ASSERT(own_pages() - before < stores / 2);
+	CU_ASSERT(!is_emulated() || count_at(p, BYTES, 0) == PAGES(BYTES) - stores);
+	for (long i = 0; i < stores; i++) {
+		const char *at = p + i * 4 * (long)PAGE;
+
+		wrong += at[0] != 8 || !all_bytes(at + 1, 4 * PAGE - 1, 7);
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	munmap(p, BYTES);
+}
+
 void add_scan_suite(void)
 {
 	CU_pSuite s = CU_add_suite("scan", conf_open, conf_close);
 
 	CU_add_test(s, "a range from its beginning to its end", reads_on);
 	CU_add_test(s, "beside stores of the device, migrations and discards", races);
+	CU_add_test(s, "stores here and there keep no second frames", stores_here_and_there);
 }
