@@ -91,7 +91,8 @@ static bool is_queued(void)
 
 static void serve_queue(void)
 {
-	unsigned int left = queue.tail - queue.head;
+	/* In this order: what is queued anew meanwhile, while a fork is under way, waits its turn. */
+	unsigned int head = queue.head, left = queue.tail - head;
 
 	while (left-- && is_queued()) {
 		unsigned int generation;
