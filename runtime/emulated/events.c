@@ -321,7 +321,7 @@ static bool sort(const struct uffd_msg *m, long n, struct uffd_msg *fault, uint8
 
 bool emu_events_next(struct uffd_msg *fault, uint8_t *homes)
 {
-	struct uffd_msg m[AT_ONCE];
+	struct uffd_msg m[AT_ONCE] = { 0 };
 	bool is_fault = false;
 	long n = 1;
 
