@@ -298,7 +298,8 @@ int main(int argc, char **argv)
 	remap();
 	for (step = 0; step < count; step++)
 		one_step();
-	sync_range(0, size ? size : 1);
+	if (size)
+		sync_range(0, size);
 	report();
 	hmm_close(h);
 	if (pread(fd, got, MOST, 0) != (ssize_t)size)
