@@ -82,9 +82,13 @@ int main(int argc, char **argv)
 	struct hmm *h;
 	char byte;
 
-	memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		      0);
-	if (memory == MAP_FAILED || hmm_open(&h, NULL))
+	/* Between two pages without access: else the kernel may make one mapping of ours and
+	 * another. */
+	memory = mmap(NULL, (PAGES + 2) * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return 77;
+	memory += PAGE;
+	if (mprotect(memory, PAGES * PAGE, PROT_READ | PROT_WRITE) || hmm_open(&h, NULL))
 		return 77;
 	memset(memory, 1, PAGES * PAGE);
 	if (!strcmp(mode, "file")) {
