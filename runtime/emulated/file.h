@@ -192,9 +192,12 @@ void emu_chunk_put(char *chunk);
 void emu_file_close_window(struct emu_file *f);
 /* The window covers this, and stays. False: it cannot. Until out_shared is taken back. */
 bool emu_file_share_window(struct emu_file *f, uint64_t at, size_t len);
-/* Dirty pages [i, end) of a block to the file; the first error. *wrote: there were any. */
+/*
+ * Dirty pages [i, end) of a block to the file; the first error. *unstable: the block has pages for
+ * fdatasync(2).
+ */
 int emu_file_write_block(struct emu_fblock *fb, unsigned int i, unsigned int end, char *chunk,
-			 bool *wrote);
+			 bool *unstable);
 
 /*
  * file_sync.c. Locking: io_lock. Dirty pages of [page, end) to the file; the first error. @hurry:

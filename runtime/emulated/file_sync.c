@@ -43,7 +43,10 @@ static struct emu_fblock *take(struct job *j, unsigned int *i, unsigned int *end
 	return fb;
 }
 
-/* The disk writes this block while the next one is copied; fdatasync() tells how that went. */
+/*
+ * The disk writes this block while the next one is copied; fdatasync() tells how that went. It
+ * would write the same, but with one CPU. What others write right now is theirs to sync.
+ */
 static void push(const struct emu_fblock *fb)
 {
 	os_syscall4(SYS_sync_file_range, fb->file->wfd, fb->first << HMM_PAGE_SHIFT,
@@ -57,13 +60,13 @@ static void work(struct job *j)
 	unsigned int i, end;
 
 	while ((fb = take(j, &i, &end))) {
-		bool wrote = false;
+		bool unstable = false;
 		int err;
 
 		if (emu.test_widen)
 			os_sleep_ns(1000000);
-		err = emu_file_write_block(fb, i, end, chunk, &wrote);
-		if (j->hurry && wrote)
+		err = emu_file_write_block(fb, i, end, chunk, &unstable);
+		if (j->hurry && unstable)
 			push(fb);
 		os_mutex_lock(&help.lock);
 		if (err && !j->err)

@@ -119,9 +119,10 @@ struct run {
 	unsigned int i, end;
 	int device;
 	uintptr_t addr;
+	bool unstable; /* the block has pages for fdatasync(2) */
 };
 
-/* The first run in [i, end), into the buffer; nothing is dirty: @r is as it was. */
+/* The first run in [i, end), into the buffer; nothing is dirty: its pages are as they were. */
 static int collect(struct emu_fblock *fb, unsigned int i, unsigned int end, struct run *r,
 		   char *chunk)
 {
@@ -143,9 +144,10 @@ static int collect(struct emu_fblock *fb, unsigned int i, unsigned int end, stru
 			hmm_bits_clear_range(&fb->dirty, first, last);
 			hmm_bits_set_range(&fb->written, first, last);
 			*r = (struct run){ first, last, fb->block->owner[first] - 1,
-					   emu_address(fb->block, first, last) };
+					   emu_address(fb->block, first, last), false };
 		}
 	}
+	r->unstable = hmm_bits_find(&fb->written, 0, HMM_BLOCK_PAGES, true) < HMM_BLOCK_PAGES;
 	os_mutex_unlock(&fb->block->lock);
 	os_read_unlock(&emu.mirror);
 	return err;
@@ -281,7 +283,7 @@ static int write_out(struct emu_fblock *fb, unsigned int i, unsigned int end, co
 }
 
 int emu_file_write_block(struct emu_fblock *fb, unsigned int i, unsigned int end, char *chunk,
-			 bool *wrote)
+			 bool *unstable)
 {
 	int first = 0;
 
@@ -296,11 +298,11 @@ int emu_file_write_block(struct emu_fblock *fb, unsigned int i, unsigned int end
 		}
 		if (err)
 			return first ? first : err;
+		*unstable |= r.unstable;
 		if (r.i < end) {
 			err = write_out(fb, r.i, r.end, chunk);
 			HMM_TRACE(HMM_TRACE_WRITEBACK, writeback, began, r.device, r.addr,
 				  r.end - r.i);
-			*wrote = true;
 		}
 		if (err && !first)
 			first = err;
