@@ -32,6 +32,7 @@ static unsigned int skipped_fences(void)
 	       (strstr(skip, "arrival") ? EMU_SKIP_ARRIVAL_FENCE : 0) |
 	       (strstr(skip, "origin") ? EMU_SKIP_ORIGIN_FENCE : 0) |
 	       (strstr(skip, "back") ? EMU_SKIP_BACK_FENCE : 0) |
+	       (strstr(skip, "asleep") ? EMU_SKIP_ASLEEP_FENCE : 0) |
 	       (strstr(skip, "helper") ? EMU_SKIP_HELPER_FENCE : 0) |
 	       (strstr(skip, "held") ? EMU_SKIP_HELD_FENCE : 0) |
 	       (strstr(skip, "refused") ? EMU_SKIP_REFUSED_FENCE : 0);

@@ -40,6 +40,7 @@ static struct {
 	long result;
 	bool expected, announced; /* an event of ours */
 	int wchan;                /* where the thread waits, as the kernel calls it */
+	bool looked, told;        /* the kernel tells */
 	unsigned long thread;
 } taker = { .wchan = -1 };
 
@@ -60,6 +61,12 @@ static void work(void)
 					   taker.to);
 	else /* as MADV_DONTNEED, of mlocked memory, too */
 		taker.result = os_madvise(taker.start, taker.len, MADV_DONTNEED_LOCKED);
+	if (emu.test_widen) {
+		uint64_t until = os_now_ns() + 300000;
+
+		while (os_now_ns() < until)
+			; /* running, not asleep */
+	}
 }
 
 static void taker_loop(void *unused)
@@ -79,20 +86,42 @@ static void taker_loop(void *unused)
 	}
 }
 
-/* Does our thread wait for an event to be read? @since: when it began. */
-static bool held_by_event(uint64_t since)
+/* What our thread waits for in the kernel; none: it runs, or the kernel does not tell. */
+static bool waits_for(const char *what, size_t len)
 {
-	static const char waits[] = "userfaultfd_";
-	char name[sizeof(waits) - 1] = { 0 };
+	char name[16] = { 0 };
 	int fd = __atomic_load_n(&taker.wchan, __ATOMIC_ACQUIRE);
 
-	if (os_syscall4(SYS_pread64, fd, name, sizeof(name), 0) != sizeof(name))
-		return os_now_ns() > since + 50000; /* a kernel that does not tell */
-	/* Once its event is read it is runnable, and waits nowhere. */
-	for (size_t i = 0; i < sizeof(name); i++)
-		if (name[i] != waits[i])
+	if (os_syscall4(SYS_pread64, fd, name, sizeof(name), 0) < (long)len)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (name[i] != what[i])
 			return false;
 	return true;
+}
+
+/* Once, while it has nothing to do. */
+static void look_whether_told(void)
+{
+	for (int i = 0; i < 1000 && !taker.told; i++) {
+		taker.told = waits_for("futex_", 6);
+		if (!taker.told)
+			os_sleep_ns(10000);
+	}
+	taker.looked = true;
+}
+
+/*
+ * Does our thread wait for an event to be read? @since: when it began. If it does not, but only has
+ * not got a CPU, what we read were the event of another thread, which would go on and map anew what
+ * is to go back there (give_back()).
+ */
+static bool held_by_event(uint64_t since)
+{
+	/* Once its event is read it is runnable, and waits nowhere. */
+	if (taker.told && !(emu.test_skip & EMU_SKIP_ASLEEP_FENCE))
+		return waits_for("userfaultfd_", 12);
+	return os_now_ns() > since + 50000;
 }
 
 /* Of several discards of one page it is all the same which one is ours. */
@@ -114,6 +143,8 @@ static int run(uintptr_t start, size_t len, uintptr_t to)
 	uint64_t since = 0;
 	uint32_t go;
 
+	if (!taker.looked)
+		look_whether_told();
 	taker.start = start;
 	taker.len = len;
 	taker.to = to;
