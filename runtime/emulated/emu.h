@@ -92,9 +92,9 @@ extern struct emu emu;
 #define EMU_SKIP_ORIGIN_FENCE 32u   /* do not ask what was where it came from */
 #define EMU_SKIP_REFUSED_FENCE 128u /* touch a page that may be protected, with locks held */
 #define EMU_SKIP_HELD_FENCE 256u    /* put copies back though an event was read */
-#define EMU_SKIP_ASLEEP_FENCE 1024u /* read events though a taker may only be slow */
-#define EMU_SKIP_HELPER_FENCE 512u  /* do not wait for who helps to write a file */
 #define EMU_SKIP_BACK_FENCE 64u     /* do not give back what was taken of another mapping */
+#define EMU_SKIP_HELPER_FENCE 512u  /* do not wait for who helps to write a file */
+#define EMU_SKIP_ASLEEP_FENCE 1024u /* read events though a taker may only be slow */
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {
