@@ -8,6 +8,7 @@
 #include <linux/memcontrol.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
 
 #include "compat.h"
@@ -19,7 +20,7 @@
  */
 #define STALE_FLAGS (PAGE_FLAGS_CHECK_AT_PREP & ~BIT(PG_reserved))
 #define EVICT_PAGES 64u
-#define EVICT_TRIES 16
+#define EVICT_TRIES 16 /* in vain, one after another */
 
 int hmmdrm_owner;
 
@@ -128,13 +129,15 @@ int hmmdrm_frames_reserve(struct hmmdrm_device *hd, unsigned long pages)
 {
 	if (pages > hd->nr_frames)
 		return -ENOMEM;
-	for (int i = 0; i < EVICT_TRIES; i++) {
-		if (promise(hd, pages))
-			return 0;
-		if (!hmmdrm_evict(hd, max_t(unsigned long, pages, EVICT_PAGES)))
-			cond_resched();
+	for (int in_vain = 0; !promise(hd, pages);) {
+		if (hmmdrm_evict(hd, max_t(unsigned long, pages, EVICT_PAGES)))
+			in_vain = 0; /* for others, if it was not enough */
+		else if (++in_vain == EVICT_TRIES || fatal_signal_pending(current))
+			return -ENOMEM;
+		else
+			schedule_timeout_killable(1);
 	}
-	return -ENOMEM;
+	return 0;
 }
 
 void hmmdrm_frames_unreserve(struct hmmdrm_device *hd, unsigned long pages)

@@ -28,7 +28,7 @@ struct hmmfs_write {
 	struct folio **folio;
 	pgoff_t first;
 	unsigned int n;
-	/* Frames that came home: their writeback has ended, their pages are dirty. */
+	/* Frames that came home: their writeback has ended, their pages are dirty. They are gone. */
 	DECLARE_BITMAP(left, HMMFS_RUN_PAGES);
 };
 

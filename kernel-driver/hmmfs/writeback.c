@@ -81,11 +81,11 @@ static void finish(struct hmmfs_run *r, int err)
 		mapping_set_error(r->mapping, err);
 	hmmfs_end_write(&r->write);
 	for (unsigned int i = 0; i < r->n; i++) {
-		if (!test_bit(i, r->write.left)) {
-			if (err || i >= r->within)
-				filemap_dirty_folio(r->mapping, r->folio[i]);
-			folio_end_writeback(r->folio[i]);
-		}
+		if (test_bit(i, r->write.left))
+			continue;
+		if (err || i >= r->within)
+			filemap_dirty_folio(r->mapping, r->folio[i]);
+		folio_end_writeback(r->folio[i]);
 		folio_put(r->folio[i]);
 	}
 	hmmfs_empty_run(r);

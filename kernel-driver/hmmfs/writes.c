@@ -52,15 +52,17 @@ void hmmfs_end_write(struct hmmfs_write *w)
 	wake_up_all(&writes->done);
 }
 
-/* Is @folio written by @w, whose result it need not wait for from here on? Locking: the list's. */
+/*
+ * Is @folio written by @w, whose result it need not wait for from here on? Only once: the frame may
+ * be free after that, and be used for the same page anew. Locking: the list's.
+ */
 static bool leaves(struct hmmfs_write *w, const struct folio *folio)
 {
 	pgoff_t i = folio->index - w->first;
 
 	if (w->mapping != folio->mapping || i >= w->n || w->folio[i] != folio)
 		return false;
-	__set_bit(i, w->left);
-	return true;
+	return !__test_and_set_bit(i, w->left);
 }
 
 void hmmfs_leave_write(struct folio *frame)
@@ -83,6 +85,8 @@ void hmmfs_leave_write(struct folio *frame)
 	/* Should the write fail, nobody else would make it dirty; and who syncs is to see it. */
 	filemap_dirty_folio(frame->mapping, frame);
 	folio_end_writeback(frame);
+	/* The writer's reference: as long as it writes, nobody could have the frame. */
+	folio_put(frame);
 }
 
 static bool is_under_way(struct hmmfs_writes *writes, const struct address_space *mapping,

@@ -145,24 +145,41 @@ static void full(void)
 	holds('f');
 }
 
+/* Who writes @bytes of the file to a lower one that is frozen. */
+static int write_frozen(size_t bytes)
+{
+	int pid;
+
+	CU_ASSERT_EQUAL_FATAL(system(arg[5]), 0);
+	pid = fork();
+	if (!pid)
+		_exit(sync_file_range(file, 0, (off_t)bytes, SYNC_FILE_RANGE_WRITE));
+	sleep(1);
+	return pid;
+}
+
+/* Only now it ends. */
+static void thaw(int pid)
+{
+	int status;
+
+	CU_ASSERT_EQUAL(waitpid(pid, &status, WNOHANG), 0);
+	CU_ASSERT_EQUAL(system(arg[6]), 0);
+	waitpid(pid, &status, 0);
+	CU_ASSERT_EQUAL(status, 0);
+}
+
 /* It does not wait; what is newer is written last. */
 static void home(void)
 {
-	int status, sync;
 	char c = 0;
+	int sync;
 
 	fill('g');
-	CU_ASSERT_EQUAL_FATAL(system(arg[5]), 0);
-	sync = fork();
-	if (!sync)
-		_exit(sync_file_range(file, 0, (off_t)BYTES, SYNC_FILE_RANGE_WRITE));
-	sleep(1);
+	sync = write_frozen(BYTES);
 	CU_ASSERT_EQUAL(base[HELD * PAGE], 'g');
 	memset(base + HELD * PAGE, 'h', PAGE);
-	CU_ASSERT_EQUAL(waitpid(sync, &status, WNOHANG), 0);
-	CU_ASSERT_EQUAL(system(arg[6]), 0);
-	waitpid(sync, &status, 0);
-	CU_ASSERT_EQUAL(status, 0);
+	thaw(sync);
 	CU_ASSERT_EQUAL(resident(0), (PAGES - 1) * PAGE);
 	CU_ASSERT_EQUAL(fsync(file), 0);
 	CU_ASSERT(pread(lower, &c, 1, HELD * PAGE) == 1 && c == 'h');
@@ -170,6 +187,30 @@ static void home(void)
 	CU_ASSERT_EQUAL(fsync(file), 0);
 	holds('g');
 	engine_end(&engine);
+}
+
+/* Frames are free as soon as their pages are home, not when those have been written. */
+static void evicted(void)
+{
+	const size_t device = 4 * MIB, more = 64 * PAGE;
+	char c = 0;
+	int sync;
+
+	munmap(base, BYTES);
+	CU_ASSERT_EQUAL_FATAL(ftruncate(file, 0), 0);
+	CU_ASSERT_EQUAL_FATAL(ftruncate(file, (off_t)(device + more)), 0);
+	base = mmap(NULL, device + more, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	CU_ASSERT_FATAL(base != MAP_FAILED);
+	memset(base, 'i', device + more);
+	CU_ASSERT_EQUAL(migrate(base, device, 0), device / PAGE);
+	sync = write_frozen(device);
+	CU_ASSERT_EQUAL(migrate(base + device, more, 0), more / PAGE);
+	thaw(sync);
+	CU_ASSERT_EQUAL(resident(0), device);
+	for (size_t i = 0; i < device; i += PAGE)
+		CU_ASSERT(pread(lower, &c, 1, (off_t)i) == 1 && c == 'i');
+	CU_ASSERT_EQUAL(fsync(file), 0);
+	CU_ASSERT(pread(lower, &c, 1, (off_t)device) == 1 && c == 'i');
 }
 
 int main(int argc, char **argv)
@@ -187,6 +228,7 @@ int main(int argc, char **argv)
 	CU_add_test(s, "whose disk fails", fails);
 	CU_add_test(s, "whose disk is full", full);
 	CU_add_test(s, "of which one comes home meanwhile", home);
+	CU_add_test(s, "as many as the device holds, which makes room for more", evicted);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	failures = CU_get_number_of_failures();
