@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * large [--algorithm move|wp] [--without FENCE] [FOLDER]; without a fence it must fail.
+ * large [--algorithm move|wp] [FOLDER]
  *
  * A file so large that two threads write it back is all there when hmm_sync() has returned, whoever
  * stored to it; so are two such files at once. And the device keeps what it had.
@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define STEP (2ul << 20)
@@ -130,33 +129,16 @@ static int run(struct hmm_open_opts *o, const char *folder)
 	return n > ROUNDS ? 0 : 1;
 }
 
-/* In a child, for it may die of it. */
-static int run_without(const char *fence, struct hmm_open_opts *o, const char *folder)
-{
-	int status = 0, pid;
-
-	setenv("HMM_TEST_SKIP_FENCE", fence, 1);
-	setenv("HMM_TEST_WIDEN", "1", 1);
-	pid = fork();
-	if (!pid)
-		exit(run(o, folder));
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return 2;
-	return WIFSIGNALED(status) || WEXITSTATUS(status) == 1 ? 0 : 1;
-}
-
 int main(int argc, char **argv)
 {
 	struct hmm_open_opts o = { .sz = sizeof(o), .backend = "emulated" };
-	const char *folder = ".", *fence = NULL;
+	const char *folder = ".";
 
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--algorithm") && i + 1 < argc)
 			o.flags |= strcmp(argv[++i], "wp") ? 0 : HMM_OPEN_NO_MOVE;
-		else if (!strcmp(argv[i], "--without") && i + 1 < argc)
-			fence = argv[++i];
 		else
 			folder = argv[i];
 	}
-	return fence ? run_without(fence, &o, folder) : run(&o, folder);
+	return run(&o, folder);
 }

@@ -10,7 +10,7 @@
  * --spread: the pages lie so far apart that two threads write the file back.
  *
  * --without: the fence is left out (HMM_TEST_SKIP_FENCE), and counts must get lost: sooner or
- * later, so in short rounds.
+ * later, so it is short, and begun anew if none is.
  */
 #include <hmm/hmm.h>
 #include <hmm/hmm_engine.h>
@@ -26,12 +26,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "file/kernel.h"
 
 #define PAGES 64u
 #define PAGE 4096ul
 #define WRITERS 2u /* on each side */
-#define ROUNDS 24  /* of 2 s, without a fence */
+#define BRIEF 2    /* s, without a fence */
 
 static const char format[] = "kernel void inc(global char *m, int pages, int n)\n"
 			     "{ int id = get_global_id(0); uint s = id + 77;\n"
@@ -214,17 +215,15 @@ int main(int argc, char **argv)
 	}
 	map = p;
 	if (broken)
-		seconds = 2;
+		seconds = BRIEF;
 	lost = run();
-	for (int i = 1; broken && !lost && !backwards && i < ROUNDS; i++)
-		lost = run();
 	hmm_stats(h, -1, &s);
 	printf("%u + %u writers, %ld stores: %ld not in the file, %ld ran backwards; "
 	       "%ld syncs, %ld pages in place; %lu out, %lu home\n",
 	       WRITERS, WRITERS, (long)stored, lost, (long)backwards, (long)syncs, (long)in_place,
 	       (unsigned long)s.pages_to_device, (unsigned long)s.pages_to_system);
 	hmm_close(h);
-	if (broken)
-		return lost > 0 || backwards ? 0 : 1;
-	return lost || backwards || !in_place ? 1 : 0;
+	if (!broken || lost < 0)
+		return lost || backwards || !in_place ? 1 : 0;
+	return lost || backwards ? 0 : CONTROL_UNSEEN;
 }
