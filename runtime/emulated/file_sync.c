@@ -53,7 +53,7 @@ static void push(const struct emu_fblock *fb)
 		    HMM_BLOCK_BYTES, SYNC_FILE_RANGE_WRITE);
 }
 
-static void work(struct job *j)
+static void work(struct job *j, bool helps)
 {
 	char *chunk = emu_chunk_get(true);
 	struct emu_fblock *fb;
@@ -63,8 +63,8 @@ static void work(struct job *j)
 		bool unstable = false;
 		int err;
 
-		if (emu.test_widen)
-			os_sleep_ns(1000000);
+		if (emu.test_widen) /* who helps is still at it when all else is done */
+			os_sleep_ns(helps ? 20000000 : 1000000);
 		err = emu_file_write_block(fb, i, end, chunk, &unstable);
 		if (j->hurry && unstable)
 			push(fb);
@@ -86,7 +86,7 @@ void emu_file_help(void)
 	os_mutex_unlock(&help.lock);
 	if (!j)
 		return;
-	work(j);
+	work(j, true);
 	__atomic_fetch_sub(&help.helpers, 1, __ATOMIC_RELEASE);
 	os_futex_wake(&help.helpers, 1 << 30, false);
 }
@@ -142,7 +142,7 @@ int emu_file_write(struct emu_file *f, uint64_t page, uint64_t end, bool hurry)
 	if (f->wfd < 0)
 		return 0;
 	shared = hurry && share(&j);
-	work(&j);
+	work(&j, false);
 	if (shared)
 		unshare(&j);
 	return j.err;
