@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* api --backend NAME [--algorithm move|wp]: every test again on a backend. */
+/* api --backend NAME [--algorithm move|wp] [--test NAME]: every test, or one, again on a backend. */
 #include "api/api.h"
 
 #include <stdio.h>
@@ -55,8 +55,21 @@ int where(const void *p)
 	return s.location;
 }
 
+static void run_one(const char *name)
+{
+	CU_pSuite s;
+	CU_pTest t;
+
+	for (unsigned int i = 1; (s = CU_get_suite_at_pos(i)); i++) {
+		t = CU_get_test(s, name);
+		if (t)
+			CU_basic_run_test(s, t);
+	}
+}
+
 int main(int argc, char **argv)
 {
+	const char *only = NULL;
 	unsigned int failures;
 
 	for (int i = 1; i + 1 < argc; i += 2) {
@@ -64,6 +77,8 @@ int main(int argc, char **argv)
 			options.backend = argv[i + 1];
 		else if (!strcmp(argv[i], "--algorithm") && !strcmp(argv[i + 1], "wp"))
 			options.flags |= HMM_OPEN_NO_MOVE;
+		else if (!strcmp(argv[i], "--test"))
+			only = argv[i + 1];
 	}
 	setbuf(stdout, NULL);
 	CU_initialize_registry();
@@ -73,7 +88,10 @@ int main(int argc, char **argv)
 	add_error_suite();
 	add_process_suite();
 	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
+	if (only)
+		run_one(only);
+	else
+		CU_basic_run_tests();
 	failures = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
 	CU_cleanup_registry();
 	return failures ? 1 : 0;
