@@ -19,6 +19,23 @@ unload_driver() {
 	return 1
 }
 
+# A test without fence @1: it must fail (1), or its engine die (3). All else is another mistake.
+must_be_seen() {
+	local fence=$1 status
+	shift
+	for _ in {1..20}; do
+		status=0
+		"$@" || status=$?
+		case $status in
+		0) ;;
+		1 | 3) return 0 ;;
+		*) echo "without fence $fence: status $status"; return 1 ;;
+		esac
+	done
+	echo "without fence $fence nothing was seen"
+	return 1
+}
+
 clean_up() {
 	local status=$? folder
 	trap - EXIT

@@ -221,7 +221,9 @@ int main(int argc, char **argv)
 		printf("%lu calls short of memory\n", (unsigned long)short_of_memory);
 	engine_end(&e[0]);
 	engine_end(&e[1]);
-	if (!rounds[0] || (engines > 1 && !rounds[1]) || (cpu && !cpu_rounds))
-		return 1;
+	if (!rounds[0] || (engines > 1 && !rounds[1]) || (cpu && !cpu_rounds)) {
+		printf("somebody never had a turn\n");
+		return 4;
+	}
 	return lost || unwritten;
 }

@@ -20,10 +20,6 @@ for fence in 2 16 8 512; do
 		continue
 	fi
 	load_driver devices=2 mib=16 skip_fence=$fence
-	seen=
-	for _ in {1..20}; do
-		"${run[@]}" || { seen=1; break; }
-	done
-	[ -n "$seen" ] || { echo "without fence $fence nothing was seen"; exit 1; }
+	must_be_seen "$fence" "${run[@]}"
 	unload_driver
 done

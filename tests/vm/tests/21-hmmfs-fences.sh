@@ -71,10 +71,6 @@ for fence in 1 2 4 32 64 128; do
 		continue
 	fi
 	begin $((fence == 128 ? 128 + 256 : fence))
-	seen=
-	for _ in {1..20}; do
-		"${run[@]}" || { seen=1; break; }
-	done
-	[ -n "$seen" ] || { echo "without fence $fence nothing was seen"; exit 1; }
+	must_be_seen "$fence" "${run[@]}"
 	end
 done
