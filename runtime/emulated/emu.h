@@ -84,17 +84,18 @@ struct emu {
 extern struct emu emu;
 
 /* emu.test_skip */
-#define EMU_SKIP_DEVICE_FENCE 1u    /* do not revoke the device's view before copying home */
-#define EMU_SKIP_WRITE_FENCE 8u     /* do not write-protect a file's page before copying it */
-#define EMU_SKIP_CLIENT_FENCE 2u    /* do not detach the page before copying out */
-#define EMU_SKIP_SHARED_FENCE 4u    /* do not drop devices' copies before the CPU stores */
-#define EMU_SKIP_ARRIVAL_FENCE 16u  /* do not ask events whose page was taken */
-#define EMU_SKIP_ORIGIN_FENCE 32u   /* do not ask what was where it came from */
-#define EMU_SKIP_REFUSED_FENCE 128u /* touch a page that may be protected, with locks held */
-#define EMU_SKIP_HELD_FENCE 256u    /* put copies back though an event was read */
-#define EMU_SKIP_BACK_FENCE 64u     /* do not give back what was taken of another mapping */
-#define EMU_SKIP_HELPER_FENCE 512u  /* do not wait for who helps to write a file */
-#define EMU_SKIP_ASLEEP_FENCE 1024u /* read events though a taker may only be slow */
+#define EMU_SKIP_DEVICE_FENCE 1u      /* do not revoke the device's view before copying home */
+#define EMU_SKIP_WRITE_FENCE 8u       /* do not write-protect a file's page before copying it */
+#define EMU_SKIP_CLIENT_FENCE 2u      /* do not detach the page before copying out */
+#define EMU_SKIP_SHARED_FENCE 4u      /* do not drop devices' copies before the CPU stores */
+#define EMU_SKIP_ARRIVAL_FENCE 16u    /* do not ask events whose page was taken */
+#define EMU_SKIP_ORIGIN_FENCE 32u     /* do not ask what was where it came from */
+#define EMU_SKIP_REFUSED_FENCE 128u   /* touch a page that may be protected, with locks held */
+#define EMU_SKIP_HELD_FENCE 256u      /* put copies back though an event was read */
+#define EMU_SKIP_BACK_FENCE 64u       /* do not give back what was taken of another mapping */
+#define EMU_SKIP_HELPER_FENCE 512u    /* do not wait for who helps to write a file */
+#define EMU_SKIP_ASLEEP_FENCE 1024u   /* read events though a taker may only be slow */
+#define EMU_SKIP_UNMAPPED_FENCE 2048u /* keep what was read of a file while nobody mapped it */
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {

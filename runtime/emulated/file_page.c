@@ -191,6 +191,7 @@ int emu_file_read(struct emu_file *f, struct emu_fblock *fb, unsigned int i, uns
 
 int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i, unsigned int end)
 {
+	const unsigned int first = i;
 	char *chunk;
 	int err = 0;
 
@@ -206,6 +207,8 @@ int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
 			stop++;
 		chunk = emu_chunk_get(false);
 		err = emu_file_read(f, fb, i, &stop, chunk);
+		if (emu.test_widen && i > first) /* who touched the first one is gone already */
+			os_sleep_ns(5000000);
 		while (!err && (err = install_read(f, fb, i, stop, chunk, epoch)) == EMU_DRAIN) {
 			emu_events_drain();
 			err = 0;
