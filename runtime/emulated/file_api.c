@@ -252,14 +252,18 @@ static int map_it(struct emu_file *f, struct map_args *a)
 
 	if (!err)
 		err = emu_file_look(f);
-	if (!err && atomic_load(&f->trim))
-		emu_file_write(f, 0, UINT64_MAX, false);
-	/*
-	 * Also without @trim: who reads ahead for a mapping that is gone brings what the file had
-	 * then, and others may have written it since.
-	 */
-	if (!err && !(emu.test_skip & EMU_SKIP_UNMAPPED_FENCE))
-		emu_file_trim(f);
+	if (!err) {
+		bool trim = atomic_load(&f->trim);
+
+		if (trim)
+			emu_file_write(f, 0, UINT64_MAX, false);
+		/*
+		 * Also else: who reads ahead for a mapping that is gone brings what the file had
+		 * then, and others may have written it since.
+		 */
+		if (trim || !(emu.test_skip & EMU_SKIP_UNMAPPED_FENCE))
+			emu_file_trim(f);
+	}
 	if (!err)
 		err = lengthen(f, a->offset + a->length);
 	if (!err)

@@ -55,11 +55,46 @@ static void fail(const char *what, size_t at, long value)
 	exit(1);
 }
 
+/* What was done to each page, the last first: a seed does not say how threads met. */
+static struct {
+	const char *what;
+	long step;
+} done_to[MOST / PAGE][3];
+
+static void note(const char *what, size_t at, size_t n)
+{
+	for (size_t page = at / PAGE; n && page <= (at + n - 1) / PAGE; page++) {
+		memmove(&done_to[page][1], &done_to[page][0], 2 * sizeof(done_to[page][0]));
+		done_to[page][0].what = what;
+		done_to[page][0].step = step;
+	}
+}
+
+/* Who has which byte now. */
+static void tell(size_t at)
+{
+	char file = 0, device = 0;
+	struct hmm_page_status s = { 0 };
+
+	for (unsigned int i = 0; i < 3 && done_to[at / PAGE][i].what; i++)
+		fprintf(stderr, "step %ld: %s\n", done_to[at / PAGE][i].step,
+			done_to[at / PAGE][i].what);
+	if (!h || !map)
+		return;
+	hmm_query(h, map + at, 1, &s);
+	if (pread(fd, &file, 1, (off_t)at) != 1 || hmm_device_read(h, 0, map + at, &device, 1) != 1)
+		return;
+	fprintf(stderr, "wanted %d, the device has %d, the CPU %d, the file %d; on %d, flags %#x\n",
+		model[at], device, map[at], file, s.location, s.flags);
+}
+
 static void compare(const char *what, const char *have, size_t at, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (have[i] != model[at + i]) {
 			say(what, at + i, have[i]);
+			if (!broken)
+				tell(at + i);
 			exit(broken ? 0 : 1);
 		}
 }
@@ -101,6 +136,7 @@ static void cpu_load(size_t at, size_t n)
 static void cpu_store(size_t at, size_t n)
 {
 	fill(model + at, n);
+	note("CPU store", at, n);
 	memcpy(place(at, n), model + at, n);
 }
 
@@ -118,6 +154,7 @@ static void device_store(size_t at, size_t n)
 	long done;
 
 	fill(model + at, n);
+	note("device store", at, n);
 	done = hmm_device_write(h, (int)random_of(2), place(at, n), model + at, n);
 	if (done != (long)n)
 		fail("hmm_device_write", at, done);
@@ -132,6 +169,7 @@ static void migrate(size_t at, size_t n)
 		at = 0;
 		n = size;
 	}
+	note(target < 0 ? "home" : "to a device", at, n);
 	on = hmm_migrate(h, place(at, n), n, target, 0);
 
 	if (on < 0)
@@ -165,6 +203,7 @@ static void discard(size_t at, size_t n)
 {
 	size_t from = at & ~(PAGE - 1);
 
+	note("discard", at, n);
 	if (madvise(map + from, at + n - from, MADV_DONTNEED))
 		fail("madvise", at, errno);
 }
@@ -181,6 +220,7 @@ static void truncate_file(void)
 	if (now > size)
 		memset(model + size, 0, now - size);
 	size = now;
+	note("truncation", 0, MOST);
 	if (hmm_sync(h, map, MOST, 0))
 		fail("hmm_sync", now, 0);
 }
@@ -221,11 +261,13 @@ static void remap(void)
 		err = hmm_unmap(h, map, MOST);
 		if (err)
 			fail("hmm_unmap", 0, err);
+		map = NULL;
 		if (pread(fd, got, MOST, 0) != (ssize_t)size)
 			fail("pread", 0, errno);
 		compare("read(2) after hmm_unmap", got, 0, size);
 		if (size) {
 			fill(model + size / 2, size - size / 2);
+			note("write(2) while nobody maps it", size / 2, size - size / 2);
 			if (pwrite(fd, model + size / 2, size - size / 2, (off_t)(size / 2)) < 0)
 				fail("pwrite", size / 2, errno);
 		}
@@ -312,6 +354,7 @@ int main(int argc, char **argv)
 		sync_range(0, size);
 	report();
 	hmm_close(h);
+	h = NULL;
 	if (pread(fd, got, MOST, 0) != (ssize_t)size)
 		fail("pread", 0, errno);
 	compare("read(2) after hmm_close", got, 0, size);
