@@ -96,6 +96,7 @@ extern struct emu emu;
 #define EMU_SKIP_HELPER_FENCE 512u    /* do not wait for who helps to write a file */
 #define EMU_SKIP_ASLEEP_FENCE 1024u   /* read events though a taker may only be slow */
 #define EMU_SKIP_UNMAPPED_FENCE 2048u /* keep what was read of a file while nobody mapped it */
+#define EMU_SKIP_CLOSING_FENCE 4096u  /* allow stores to a file that is being closed */
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {

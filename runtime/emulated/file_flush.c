@@ -214,11 +214,16 @@ static long stop_on_stack(void *arg)
 
 	(void)arg;
 	atomic_store(&emu_files.stopping, true);
+	/* A barrier: who has not seen that holds the mirror lock until the store is allowed. */
+	emu_exclusive_lock();
+	emu_exclusive_unlock();
 	while (protect_all() == -EAGAIN)
 		emu_events_drain();
 	err = (int)flush_on_stack(NULL);
 	if (err)
 		hmm_log(HMM_LOG_ERROR, "stores to a mapped file are lost (%d)", err);
+	if (emu.test_widen) /* no store is looked for any more */
+		os_sleep_ns(20000000);
 	/* Each is taken off the list by its event, which is read on another thread. */
 	for (;;) {
 		struct emu_map m;

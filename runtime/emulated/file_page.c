@@ -303,6 +303,12 @@ static int serve_page(struct fault *q, const struct emu_map *m)
 	return EMU_READ;
 }
 
+/* Asked before the mirror lock was taken it may be no longer so: see stop_on_stack(). */
+static bool is_stopping(void)
+{
+	return atomic_load(&emu_files.stopping) && !(emu.test_skip & EMU_SKIP_CLOSING_FENCE);
+}
+
 static int serve(struct fault *q)
 {
 	const struct emu_map *m;
@@ -311,6 +317,10 @@ static int serve(struct fault *q)
 	os_read_lock(&emu.mirror);
 	m = emu_map_find(q->addr);
 	q->file = m ? m->file : NULL;
+	if (m && is_stopping()) {
+		os_read_unlock(&emu.mirror);
+		return 0;
+	}
 	q->fb = m ? emu_fblock_get(m->file, emu_map_page(m, q->addr), &q->i) : NULL;
 	if (m && !q->fb)
 		err = -ENOMEM;
@@ -380,6 +390,8 @@ bool emu_file_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 	if (atomic_load(&emu_files.stopping))
 		return emu_files_cover(q.addr, q.addr + 1); /* served by what is mapped next */
 	do {
+		if (emu.test_widen) /* the last hmm_close() comes first */
+			os_sleep_ns(5000000);
 		err = serve(&q);
 		if (!q.file)
 			return false;
