@@ -79,6 +79,24 @@ void emu_file_trim(struct emu_file *f)
 		atomic_store(&f->trim, true);
 }
 
+/*
+ * Who went on with it after it was trimmed may have put pages there, or on a device. True: one of
+ * them is dirty. Locking: mirror exclusively, so no block's.
+ */
+static bool has_late(struct emu_file *f)
+{
+	struct emu_fblock *fb;
+	bool left = false;
+
+	if (emu.test_skip & EMU_SKIP_LATE_FENCE)
+		return false;
+	for (uint64_t page = 0; (fb = emu_fblock_next(f, page, UINT64_MAX));
+	     page = fb->first + HMM_BLOCK_PAGES)
+		left |= trim_block(fb);
+	atomic_store(&f->trim, left);
+	return left;
+}
+
 /* Nobody maps them, and everything is written. */
 static void reap(bool all)
 {
@@ -87,7 +105,8 @@ static void reap(bool all)
 	emu_exclusive_lock();
 	for (f = emu_files.list; f; f = next) {
 		next = f->next;
-		if (all || (!f->maps && !atomic_load(&f->users) && !atomic_load(&f->trim)))
+		if (all ||
+		    (!f->maps && !atomic_load(&f->users) && !atomic_load(&f->trim) && !has_late(f)))
 			emu_file_free(f);
 	}
 	emu_exclusive_unlock();

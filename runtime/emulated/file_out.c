@@ -250,6 +250,8 @@ static int read_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr,
 	unsigned int first = i, stop;
 	int err = 0;
 
+	if (emu.test_widen) /* others unmap it, and let go of what they had */
+		os_sleep_ns(5000000);
 	for (; !err && i < end; i = stop) {
 		struct read r = { NULL, i, atomic_load(&fb->file->epoch) };
 		uintptr_t at = addr + (i - first) * HMM_PAGE_BYTES;
