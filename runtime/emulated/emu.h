@@ -98,6 +98,7 @@ extern struct emu emu;
 #define EMU_SKIP_UNMAPPED_FENCE 2048u /* keep what was read of a file while nobody mapped it */
 #define EMU_SKIP_CLOSING_FENCE 4096u  /* allow stores to a file that is being closed */
 #define EMU_SKIP_LATE_FENCE 8192u     /* forget a file though a device has pages of it */
+#define EMU_SKIP_USERS_FENCE 16384u   /* close files though handlers use them */
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {

@@ -227,6 +227,25 @@ static uintptr_t map_plainly(const struct emu_map *m)
 		       m->first << HMM_PAGE_SHIFT);
 }
 
+/*
+ * A handler may be reading ahead for a thread that has gone on, and called hmm_close(). It counted
+ * itself when there was a mapping.
+ */
+static void wait_for_users(void)
+{
+	bool used = !(emu.test_skip & EMU_SKIP_USERS_FENCE);
+
+	while (used) {
+		used = false;
+		os_read_lock(&emu.mirror);
+		for (struct emu_file *f = emu_files.list; f; f = f->next)
+			used |= atomic_load(&f->users) != 0;
+		os_read_unlock(&emu.mirror);
+		if (used)
+			os_sleep_ns(100000);
+	}
+}
+
 static long stop_on_stack(void *arg)
 {
 	int err;
@@ -262,6 +281,7 @@ static long stop_on_stack(void *arg)
 		/* The event is acted upon after our thread was let go. */
 		emu_events_drain();
 	}
+	wait_for_users();
 	reap(true);
 	os_free(emu_files.map, emu_files.room * sizeof(*emu_files.map));
 	emu_files.map = NULL;

@@ -209,6 +209,8 @@ int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
 		err = emu_file_read(f, fb, i, &stop, chunk);
 		if (emu.test_widen && i > first) /* who touched the first one is gone already */
 			os_sleep_ns(5000000);
+		if (emu.test_widen && atomic_load(&emu_files.stopping))
+			os_sleep_ns(50000000);
 		while (!err && (err = install_read(f, fb, i, stop, chunk, epoch)) == EMU_DRAIN) {
 			emu_events_drain();
 			err = 0;
