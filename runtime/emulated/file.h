@@ -184,7 +184,7 @@ int emu_unmap_file(uintptr_t start, uintptr_t end);
 int emu_sync_file(uintptr_t start, uintptr_t end);
 
 /* file_write.c: bounce buffers, and from them to the file. */
-int emu_pools_init(void);
+int emu_pools_init(void); /* locking: mirror exclusively */
 void emu_pools_exit(void);
 void emu_pools_forget(void);
 char *emu_chunk_get(bool write); /* waits for one */

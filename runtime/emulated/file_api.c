@@ -285,12 +285,11 @@ static long map_on_stack(void *arg)
 	struct stat st = { 0 };
 	int err = check(a, &st);
 
-	if (!err)
-		err = emu_pools_init();
 	if (err)
 		return err;
 	emu_exclusive_lock();
-	f = get_file(&st, &err);
+	err = emu_pools_init();
+	f = err ? NULL : get_file(&st, &err);
 	emu_exclusive_unlock();
 	if (!f)
 		return err;

@@ -40,6 +40,8 @@ int emu_pools_init(void)
 {
 	if (pool.base)
 		return 0;
+	if (emu.test_widen) /* others map a file for the first time, too */
+		os_sleep_ns(5000000);
 	pool.base = os_alloc((READ_CHUNKS + WRITE_CHUNKS) * CHUNK_BYTES);
 	pool.freed = (1u << (READ_CHUNKS + WRITE_CHUNKS)) - 1;
 	return pool.base ? 0 : -ENOMEM;
