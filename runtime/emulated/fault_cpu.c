@@ -166,12 +166,31 @@ static void unprotect(struct hmm_block *b, uintptr_t addr)
 		hmm_bits_clear_range(&b->protected, i, stop);
 }
 
-static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
+/*
+ * Tracked pages that mremap() has moved may be where there is no block yet. Without one a page
+ * could leave for a device meanwhile, and what is put in its place would hide it.
+ */
+static struct hmm_block *block_of(uintptr_t addr)
 {
 	struct hmm_block *b = hmm_block_find(&emu.table, addr);
+
+	if (b)
+		return b;
+	if (!(emu.test_skip & EMU_SKIP_MOVED_FENCE))
+		b = hmm_block_get(&emu.table, addr);
+	if (emu.test_widen)
+		os_sleep_ns(5000000);
+	return b;
+}
+
+static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
+{
+	struct hmm_block *b = block_of(addr);
 	bool woken = false;
 	int err = 0;
 
+	if (!b && !(emu.test_skip & EMU_SKIP_MOVED_FENCE))
+		return -ENOMEM;
 	os_read_lock(&emu.mirror);
 	if (b)
 		os_mutex_lock(&b->lock);
