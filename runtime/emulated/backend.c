@@ -39,6 +39,7 @@ static unsigned int skipped_fences(void)
 	       (strstr(skip, "late") ? EMU_SKIP_LATE_FENCE : 0) |
 	       (strstr(skip, "users") ? EMU_SKIP_USERS_FENCE : 0) |
 	       (strstr(skip, "moved") ? EMU_SKIP_MOVED_FENCE : 0) |
+	       (strstr(skip, "old") ? EMU_SKIP_OLD_FENCE : 0) |
 	       (strstr(skip, "held") ? EMU_SKIP_HELD_FENCE : 0) |
 	       (strstr(skip, "refused") ? EMU_SKIP_REFUSED_FENCE : 0);
 }

@@ -183,6 +183,13 @@ static struct hmm_block *block_of(uintptr_t addr)
 	return b;
 }
 
+/* Locking: mirror. */
+static bool is_file(uintptr_t addr)
+{
+	return atomic_load(&emu_files.n) && emu_map_find(addr) &&
+	       !(emu.test_skip & EMU_SKIP_OLD_FENCE);
+}
+
 static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
 {
 	struct hmm_block *b = block_of(addr);
@@ -194,7 +201,9 @@ static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
 	os_read_lock(&emu.mirror);
 	if (b)
 		os_mutex_lock(&b->lock);
-	if (b && b->owner[hmm_block_index(addr)] && is_over(b, addr, homes))
+	if (is_file(addr))
+		; /* the message is of what was mapped there before */
+	else if (b && b->owner[hmm_block_index(addr)] && is_over(b, addr, homes))
 		; /* a thread that waits none the less faults again */
 	else if (b && hmm_block_owner(b, hmm_block_index(addr)))
 		err = bring_home(b, addr, flags & UFFD_PAGEFAULT_FLAG_WRITE, &woken);

@@ -197,12 +197,11 @@ static int engines_map(const struct emu_map *m)
 	return err == -ENODEV ? 0 : err;
 }
 
-/* Registered, and protected all over: what comes there is clean until it is stored to. */
+/* No event of what was there before is left. */
 static int map_memory(struct emu_file *f, const struct map_args *a, uintptr_t *addr)
 {
 	uintptr_t p = os_mmap(0, a->length, a->prot, MAP_SHARED | MAP_NORESERVE, f->memory,
 			      a->offset);
-	int err;
 
 	if (os_is_error(p))
 		return (int)p;
@@ -210,16 +209,8 @@ static int map_memory(struct emu_file *f, const struct map_args *a, uintptr_t *a
 	os_madvise(p, a->length, MADV_DONTFORK);
 	/* A page of 2 MiB would come with pages that were never read. */
 	os_madvise(p, a->length, MADV_NOHUGEPAGE);
-	err = uffd_register(emu.client, p, a->length,
-			    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
-	while (!err && (err = uffd_protect(emu.client, p, a->length, true)) == -EAGAIN) {
+	while (uffd_events_pending(emu.client))
 		emu_events_drain();
-		err = 0;
-	}
-	if (err) {
-		os_syscall3(SYS_munmap, p, a->length, 0);
-		return err;
-	}
 	*addr = p;
 	return 0;
 }
@@ -239,9 +230,28 @@ static int add_map(struct emu_file *f, const struct map_args *a)
 			     a->prot & PROT_WRITE, f };
 	int err;
 
+	/*
+	 * Registered and known of at once: for whoever serves an old fault of these addresses they
+	 * are a file's, or nothing can be put there.
+	 */
 	emu_exclusive_lock();
-	err = emu_map_enter(&m);
+	err = uffd_register(emu.client, a->addr, a->length,
+			    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
+	if (!err)
+		err = emu_map_enter(&m);
+	if (err)
+		uffd_unregister(emu.client, a->addr, a->length);
 	emu_exclusive_unlock();
+	return err;
+}
+
+/* All over, before its address is told: what comes there is clean until it is stored to. */
+static int protect_map(const struct map_args *a)
+{
+	int err;
+
+	while ((err = uffd_protect(emu.client, a->addr, a->length, true)) == -EAGAIN)
+		emu_events_drain();
 	return err;
 }
 
@@ -271,10 +281,10 @@ static int map_it(struct emu_file *f, struct map_args *a)
 	if (err)
 		return err;
 	err = add_map(f, a);
-	if (err) {
-		uffd_unregister(emu.client, a->addr, a->length);
-		os_munmap((void *)a->addr, a->length);
-	}
+	if (!err)
+		err = protect_map(a);
+	if (err)
+		os_munmap((void *)a->addr, a->length); /* its event takes it off the list */
 	return err;
 }
 

@@ -395,6 +395,8 @@ bool emu_file_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 		if (emu.test_widen) /* the last hmm_close() comes first */
 			os_sleep_ns(5000000);
 		err = serve(&q);
+		if (!q.file && emu.test_widen) /* and then it is mapped again */
+			os_sleep_ns(5000000);
 		if (!q.file)
 			return false;
 		if (err == EMU_READ)
