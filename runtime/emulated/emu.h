@@ -99,8 +99,8 @@ extern struct emu emu;
 #define EMU_SKIP_CLOSING_FENCE 4096u  /* allow stores to a file that is being closed */
 #define EMU_SKIP_LATE_FENCE 8192u     /* forget a file though a device has pages of it */
 #define EMU_SKIP_USERS_FENCE 16384u   /* close files though handlers use them */
-#define EMU_SKIP_OLD_FENCE 65536u     /* serve an old fault where a file is mapped by now */
 #define EMU_SKIP_MOVED_FENCE 32768u   /* serve faults where there is no block without one */
+#define EMU_SKIP_OLD_FENCE 65536u     /* serve an old fault where a file is mapped by now */
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {
