@@ -293,8 +293,10 @@ static int serve_page(struct fault *q, const struct emu_map *m)
 		return q->write ? open_page(fb, m, q->addr, i) : 0;
 	if (q->protected)
 		return 0;
-	if (hmm_bits_test(&fb->present, i))
+	if (hmm_bits_test(&fb->present, i)) {
+		atomic_fetch_add(&q->file->epoch, 1); /* what is being read may be older */
 		emu_file_drop(fb, i, i + 1);
+	}
 	q->pages = emu_window(&q->file->window, q->addr, hmm_block_addr(fb->block, i), HMM_SYSTEM,
 			      FIRST_READ);
 	if (q->pages > (m->end - q->addr) >> HMM_PAGE_SHIFT)
