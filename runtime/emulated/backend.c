@@ -18,30 +18,38 @@ struct emu emu = { .client = -1 };
 	 UFFD_FEATURE_EVENT_REMAP)
 
 /* For the tests' negative controls only: with a fence left out updates must get lost. */
-static unsigned int skipped_fences(void)
+static unsigned int fences(const char *variable)
 {
-	const char *skip = secure_getenv("HMM_TEST_SKIP_FENCE");
+	static const struct {
+		const char *word;
+		unsigned int fence;
+	} known[] = {
+		{ "device", EMU_FENCE_DEVICE },   { "client", EMU_FENCE_CLIENT },
+		{ "shared", EMU_FENCE_SHARED },   { "write", EMU_FENCE_WRITE },
+		{ "arrival", EMU_FENCE_ARRIVAL }, { "origin", EMU_FENCE_ORIGIN },
+		{ "back", EMU_FENCE_BACK },       { "refused", EMU_FENCE_REFUSED },
+		{ "held", EMU_FENCE_HELD },       { "helper", EMU_FENCE_HELPER },
+		{ "asleep", EMU_FENCE_ASLEEP },   { "unmapped", EMU_FENCE_UNMAPPED },
+		{ "closing", EMU_FENCE_CLOSING }, { "late", EMU_FENCE_LATE },
+		{ "users", EMU_FENCE_USERS },     { "moved", EMU_FENCE_MOVED },
+		{ "old", EMU_FENCE_OLD },         { "first", EMU_FENCE_FIRST },
+	};
+	const char *words = secure_getenv(variable);
+	unsigned int named = 0;
 
-	if (!skip)
-		return 0;
-	hmm_log(HMM_LOG_WARN, "HMM_TEST_SKIP_FENCE=%s: memory will be corrupted", skip);
-	return (strstr(skip, "device") ? EMU_SKIP_DEVICE_FENCE : 0) |
-	       (strstr(skip, "client") ? EMU_SKIP_CLIENT_FENCE : 0) |
-	       (strstr(skip, "shared") ? EMU_SKIP_SHARED_FENCE : 0) |
-	       (strstr(skip, "write") ? EMU_SKIP_WRITE_FENCE : 0) |
-	       (strstr(skip, "arrival") ? EMU_SKIP_ARRIVAL_FENCE : 0) |
-	       (strstr(skip, "origin") ? EMU_SKIP_ORIGIN_FENCE : 0) |
-	       (strstr(skip, "back") ? EMU_SKIP_BACK_FENCE : 0) |
-	       (strstr(skip, "asleep") ? EMU_SKIP_ASLEEP_FENCE : 0) |
-	       (strstr(skip, "helper") ? EMU_SKIP_HELPER_FENCE : 0) |
-	       (strstr(skip, "unmapped") ? EMU_SKIP_UNMAPPED_FENCE : 0) |
-	       (strstr(skip, "closing") ? EMU_SKIP_CLOSING_FENCE : 0) |
-	       (strstr(skip, "late") ? EMU_SKIP_LATE_FENCE : 0) |
-	       (strstr(skip, "users") ? EMU_SKIP_USERS_FENCE : 0) |
-	       (strstr(skip, "moved") ? EMU_SKIP_MOVED_FENCE : 0) |
-	       (strstr(skip, "old") ? EMU_SKIP_OLD_FENCE : 0) |
-	       (strstr(skip, "held") ? EMU_SKIP_HELD_FENCE : 0) |
-	       (strstr(skip, "refused") ? EMU_SKIP_REFUSED_FENCE : 0);
+	for (unsigned int i = 0; words && i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(words, known[i].word))
+			named |= known[i].fence;
+	return named;
+}
+
+static void read_tests_fences(void)
+{
+	emu.test_skip = fences("HMM_TEST_SKIP_FENCE");
+	emu.test_widen = fences("HMM_TEST_WIDEN");
+	if (emu.test_skip)
+		hmm_log(HMM_LOG_WARN, "HMM_TEST_SKIP_FENCE=%s: memory will be corrupted",
+			secure_getenv("HMM_TEST_SKIP_FENCE"));
 }
 
 static bool probe(void)
@@ -148,8 +156,7 @@ static int start(const struct hmm_config *c)
 
 	memset(&emu, 0, sizeof(emu));
 	emu.client = -1;
-	emu.test_skip = skipped_fences();
-	emu.test_widen = secure_getenv("HMM_TEST_WIDEN") != NULL;
+	read_tests_fences();
 	emu.policy = c->policy;
 	os_self_init();
 	emu_kernel_used_init();

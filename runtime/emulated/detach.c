@@ -95,7 +95,7 @@ static int copy_taken(struct hmm_block *b, struct emu_device *d, unsigned int i,
 {
 	unsigned int n = (unsigned int)(t->len >> HMM_PAGE_SHIFT);
 	char *alias = emu_alias(b, d->index, i);
-	bool fence = !(emu.test_skip & EMU_SKIP_CLIENT_FENCE);
+	bool fence = !(emu.test_skip & EMU_FENCE_CLIENT);
 	int err = 0;
 
 	if (fence)
@@ -121,7 +121,7 @@ static int detach_taking(struct hmm_block *b, struct emu_device *d, unsigned int
 	struct emu_taken *t = os_alloc(sizeof(*t));
 	int err = t ? 0 : -ENOMEM;
 
-	if (!err && !(emu.test_skip & EMU_SKIP_CLIENT_FENCE)) {
+	if (!err && !(emu.test_skip & EMU_FENCE_CLIENT)) {
 		err = protect(b, i, end);
 	} else if (!err) {
 		for (unsigned int p = i; p < end; p++)
@@ -197,12 +197,12 @@ static int make_exclusive(struct hmm_block *b, unsigned int i)
 	uint64_t map = 0;
 	int err;
 
-	if (emu.test_widen)
+	if (emu.test_widen & EMU_FENCE_REFUSED)
 		os_sleep_ns(1000000);
 	err = uffd_protect(emu.client, addr, HMM_PAGE_BYTES, false);
 	if (!err)
 		hmm_bits_clear(&b->protected, i);
-	if (err == -EAGAIN && !(emu.test_skip & EMU_SKIP_REFUSED_FENCE))
+	if (err == -EAGAIN && !(emu.test_skip & EMU_FENCE_REFUSED))
 		return EMU_DRAIN;
 	if (!os_pagemap(addr, 1, &map) && is_there(map))
 		os_madvise(addr, HMM_PAGE_BYTES, MADV_POPULATE_WRITE);
@@ -434,7 +434,7 @@ int emu_detach(struct hmm_block *b, struct emu_device *d, unsigned int i, unsign
 	*out = (struct hmm_bits){ 0 };
 	if (!emu_alias(b, d->index, i))
 		return -ENOMEM;
-	if (!emu.move || (emu.test_skip & EMU_SKIP_CLIENT_FENCE))
+	if (!emu.move || (emu.test_skip & EMU_FENCE_CLIENT))
 		return exclusive ? detach_by_copy(b, d, i, end, streaming, out) : EMU_EXCLUSIVE;
 	err = move_out(b, i, end, out, &stop);
 	if (copy_staged(b, d, first, end, streaming, out))

@@ -77,30 +77,34 @@ struct emu {
 	/* In here, so that a forked child starts with all of them free. */
 	struct os_mutex windows_lock, remote_lock; /* leaves */
 	struct os_mutex guard_lock, restart_lock;  /* outer */
-	unsigned int test_skip; /* fences left out: negative controls of the tests */
-	bool test_widen;        /* takes stop where others may come before: the same */
+	/* Fences, for the tests only: left out; where others may come, time is made for them. */
+	unsigned int test_skip, test_widen;
 };
 
 extern struct emu emu;
 
-/* emu.test_skip */
-#define EMU_SKIP_DEVICE_FENCE 1u      /* do not revoke the device's view before copying home */
-#define EMU_SKIP_WRITE_FENCE 8u       /* do not write-protect a file's page before copying it */
-#define EMU_SKIP_CLIENT_FENCE 2u      /* do not detach the page before copying out */
-#define EMU_SKIP_SHARED_FENCE 4u      /* do not drop devices' copies before the CPU stores */
-#define EMU_SKIP_ARRIVAL_FENCE 16u    /* do not ask events whose page was taken */
-#define EMU_SKIP_ORIGIN_FENCE 32u     /* do not ask what was where it came from */
-#define EMU_SKIP_REFUSED_FENCE 128u   /* touch a page that may be protected, with locks held */
-#define EMU_SKIP_HELD_FENCE 256u      /* put copies back though an event was read */
-#define EMU_SKIP_BACK_FENCE 64u       /* do not give back what was taken of another mapping */
-#define EMU_SKIP_HELPER_FENCE 512u    /* do not wait for who helps to write a file */
-#define EMU_SKIP_ASLEEP_FENCE 1024u   /* read events though a taker may only be slow */
-#define EMU_SKIP_UNMAPPED_FENCE 2048u /* keep what was read of a file while nobody mapped it */
-#define EMU_SKIP_CLOSING_FENCE 4096u  /* allow stores to a file that is being closed */
-#define EMU_SKIP_LATE_FENCE 8192u     /* forget a file though a device has pages of it */
-#define EMU_SKIP_USERS_FENCE 16384u   /* close files though handlers use them */
-#define EMU_SKIP_MOVED_FENCE 32768u   /* serve faults where there is no block without one */
-#define EMU_SKIP_OLD_FENCE 65536u     /* serve an old fault where a file is mapped by now */
+/* Without one of them, in emu.test_skip: */
+#define EMU_FENCE_DEVICE 1u      /* the device's view is not revoked before copying home */
+#define EMU_FENCE_CLIENT 2u      /* the page is not detached before copying out */
+#define EMU_FENCE_SHARED 4u      /* devices' copies are not dropped before the CPU stores */
+#define EMU_FENCE_WRITE 8u       /* a file's page is not write-protected before copying it */
+#define EMU_FENCE_ARRIVAL 16u    /* events are not asked whose page was taken */
+#define EMU_FENCE_ORIGIN 32u     /* nor what was where it came from */
+#define EMU_FENCE_BACK 64u       /* what was taken of another mapping is not given back */
+#define EMU_FENCE_REFUSED 128u   /* a page that may be protected is touched with locks held */
+#define EMU_FENCE_HELD 256u      /* copies are put back though an event was read */
+#define EMU_FENCE_HELPER 512u    /* who helps to write a file is not waited for */
+#define EMU_FENCE_ASLEEP 1024u   /* events are read though a taker may only be slow */
+#define EMU_FENCE_UNMAPPED 2048u /* what was read of a file while nobody mapped it is kept */
+#define EMU_FENCE_CLOSING 4096u  /* stores to a file that is being closed are allowed */
+#define EMU_FENCE_LATE 8192u     /* a file is forgotten though a device has pages of it */
+#define EMU_FENCE_USERS 16384u   /* files are closed though handlers use them */
+#define EMU_FENCE_MOVED 32768u   /* faults where there is no block are served without one */
+#define EMU_FENCE_OLD 65536u     /* an old fault is served where a file is mapped by now */
+#define EMU_FENCE_FIRST 131072u  /* (there is no going without the lock of the first mapping) */
+/* What is taken, and waits in the middle. */
+#define EMU_FENCES_TAKEN \
+	(EMU_FENCE_ARRIVAL | EMU_FENCE_ORIGIN | EMU_FENCE_BACK | EMU_FENCE_HELD | EMU_FENCE_ASLEEP)
 
 static inline void emu_count(struct emu_device *d, enum emu_stat s, uint64_t n)
 {

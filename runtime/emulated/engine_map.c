@@ -87,7 +87,7 @@ void emu_engine_track(struct hmm_block *b, struct emu_device *d)
 void emu_engine_zap(struct hmm_block *b, struct emu_device *d, unsigned int i, unsigned int end)
 {
 	emu_engine_track(b, d);
-	if (emu.test_skip & EMU_SKIP_DEVICE_FENCE)
+	if (emu.test_skip & EMU_FENCE_DEVICE)
 		return;
 	if (emu_device_up(d))
 		emu_engine_agent(d, HMM_ENGINE_ZAP, hmm_block_addr(b, i),

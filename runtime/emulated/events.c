@@ -159,7 +159,7 @@ static bool was_protected(uintptr_t addr, unsigned int i)
 {
 	struct hmm_block *b;
 
-	if (emu.test_skip & EMU_SKIP_ORIGIN_FENCE)
+	if (emu.test_skip & EMU_FENCE_ORIGIN)
 		return true;
 	while (i--) {
 		const struct uffd_msg *m = &pending[i];
@@ -179,7 +179,7 @@ static bool was_protected(uintptr_t addr, unsigned int i)
  */
 bool emu_has_arrived(uintptr_t addr)
 {
-	if (emu.test_skip & EMU_SKIP_ARRIVAL_FENCE)
+	if (emu.test_skip & EMU_FENCE_ARRIVAL)
 		return false;
 	/* Its mremap() is over, its event may not be queued yet. */
 	while (uffd_events_pending(emu.client) && n_pending < MAX_EVENTS)

@@ -158,7 +158,7 @@ static void unprotect(struct hmm_block *b, uintptr_t addr)
 				      i + FIRST_WINDOW < HMM_BLOCK_PAGES ? i + FIRST_WINDOW :
 									   HMM_BLOCK_PAGES);
 		b->alone = ALONE;
-		if (!(emu.test_skip & EMU_SKIP_SHARED_FENCE))
+		if (!(emu.test_skip & EMU_FENCE_SHARED))
 			emu_unshare(b, i, stop);
 	}
 	/* Not while an mremap() is under way, which may have taken one of them away as it is. */
@@ -176,9 +176,9 @@ static struct hmm_block *block_of(uintptr_t addr)
 
 	if (b)
 		return b;
-	if (!(emu.test_skip & EMU_SKIP_MOVED_FENCE))
+	if (!(emu.test_skip & EMU_FENCE_MOVED))
 		b = hmm_block_get(&emu.table, addr);
-	if (emu.test_widen)
+	if (emu.test_widen & EMU_FENCE_MOVED)
 		os_sleep_ns(5000000);
 	return b;
 }
@@ -186,8 +186,7 @@ static struct hmm_block *block_of(uintptr_t addr)
 /* Locking: mirror. */
 static bool is_file(uintptr_t addr)
 {
-	return atomic_load(&emu_files.n) && emu_map_find(addr) &&
-	       !(emu.test_skip & EMU_SKIP_OLD_FENCE);
+	return atomic_load(&emu_files.n) && emu_map_find(addr) && !(emu.test_skip & EMU_FENCE_OLD);
 }
 
 static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
@@ -196,7 +195,7 @@ static int serve(uintptr_t addr, uint64_t flags, uint8_t homes)
 	bool woken = false;
 	int err = 0;
 
-	if (!b && !(emu.test_skip & EMU_SKIP_MOVED_FENCE))
+	if (!b && !(emu.test_skip & EMU_FENCE_MOVED))
 		return -ENOMEM;
 	os_read_lock(&emu.mirror);
 	if (b)

@@ -271,7 +271,7 @@ static int map_it(struct emu_file *f, struct map_args *a)
 		 * Also else: who reads ahead for a mapping that is gone brings what the file had
 		 * then, and others may have written it since.
 		 */
-		if (trim || !(emu.test_skip & EMU_SKIP_UNMAPPED_FENCE))
+		if (trim || !(emu.test_skip & EMU_FENCE_UNMAPPED))
 			emu_file_trim(f);
 	}
 	if (!err)

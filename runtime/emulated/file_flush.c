@@ -88,7 +88,7 @@ static bool has_late(struct emu_file *f)
 	struct emu_fblock *fb;
 	bool left = false;
 
-	if (emu.test_skip & EMU_SKIP_LATE_FENCE)
+	if (emu.test_skip & EMU_FENCE_LATE)
 		return false;
 	for (uint64_t page = 0; (fb = emu_fblock_next(f, page, UINT64_MAX));
 	     page = fb->first + HMM_BLOCK_PAGES)
@@ -233,7 +233,7 @@ static uintptr_t map_plainly(const struct emu_map *m)
  */
 static void wait_for_users(void)
 {
-	bool used = !(emu.test_skip & EMU_SKIP_USERS_FENCE);
+	bool used = !(emu.test_skip & EMU_FENCE_USERS);
 
 	while (used) {
 		used = false;
@@ -260,7 +260,7 @@ static long stop_on_stack(void *arg)
 	err = (int)flush_on_stack(NULL);
 	if (err)
 		hmm_log(HMM_LOG_ERROR, "stores to a mapped file are lost (%d)", err);
-	if (emu.test_widen) /* no store is looked for any more */
+	if (emu.test_widen & EMU_FENCE_CLOSING) /* no store is looked for any more */
 		os_sleep_ns(20000000);
 	/* Each is taken off the list by its event, which is read on another thread. */
 	for (;;) {

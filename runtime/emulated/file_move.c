@@ -75,7 +75,7 @@ static int run_home(struct emu_fblock *fb, struct emu_device *d, unsigned int i,
 	*stop = i;
 	if (!alias)
 		return -ENOMEM;
-	if (!(emu.test_skip & EMU_SKIP_DEVICE_FENCE))
+	if (!(emu.test_skip & EMU_FENCE_DEVICE))
 		emu_file_protect_device(fb, d, i, end);
 	err = emu_file_install(fb, i, end, alias, stop);
 	if (*stop == i)

@@ -40,7 +40,7 @@ static int from_system(struct emu_fblock *fb, struct emu_device *d, unsigned int
 {
 	size_t len = (end - i) * HMM_PAGE_BYTES;
 	char *alias = emu_alias(fb->block, d->index, i);
-	bool fence = !(emu.test_skip & EMU_SKIP_CLIENT_FENCE);
+	bool fence = !(emu.test_skip & EMU_FENCE_CLIENT);
 	int err = alias ? 0 : -ENOMEM;
 
 	if (!err && fence)
@@ -66,7 +66,7 @@ static int from_device(struct emu_fblock *fb, struct emu_device *from, struct em
 
 	if (!dst || !src)
 		return -ENOMEM;
-	if (!(emu.test_skip & EMU_SKIP_DEVICE_FENCE))
+	if (!(emu.test_skip & EMU_FENCE_DEVICE))
 		emu_file_protect_device(fb, from, i, end);
 	os_copy(dst, src, (end - i) * HMM_PAGE_BYTES);
 	arrived(fb, d, i, end, p);
@@ -250,7 +250,7 @@ static int read_out(struct emu_fblock *fb, struct emu_device *d, uintptr_t addr,
 	unsigned int first = i, stop;
 	int err = 0;
 
-	if (emu.test_widen) /* others unmap it, and let go of what they had */
+	if (emu.test_widen & EMU_FENCE_LATE) /* others unmap it, and let go of what they had */
 		os_sleep_ns(5000000);
 	for (; !err && i < end; i = stop) {
 		struct read r = { NULL, i, atomic_load(&fb->file->epoch) };

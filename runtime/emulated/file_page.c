@@ -207,9 +207,10 @@ int emu_file_populate(struct emu_file *f, struct emu_fblock *fb, unsigned int i,
 			stop++;
 		chunk = emu_chunk_get(false);
 		err = emu_file_read(f, fb, i, &stop, chunk);
-		if (emu.test_widen && i > first) /* who touched the first one is gone already */
+		/* Who touched the first one is gone already. */
+		if ((emu.test_widen & EMU_FENCE_UNMAPPED) && i > first)
 			os_sleep_ns(5000000);
-		if (emu.test_widen && atomic_load(&emu_files.stopping))
+		if ((emu.test_widen & EMU_FENCE_USERS) && atomic_load(&emu_files.stopping))
 			os_sleep_ns(50000000);
 		while (!err && (err = install_read(f, fb, i, stop, chunk, epoch)) == EMU_DRAIN) {
 			emu_events_drain();
@@ -310,7 +311,7 @@ static int serve_page(struct fault *q, const struct emu_map *m)
 /* Asked before the mirror lock was taken it may be no longer so: see stop_on_stack(). */
 static bool is_stopping(void)
 {
-	return atomic_load(&emu_files.stopping) && !(emu.test_skip & EMU_SKIP_CLOSING_FENCE);
+	return atomic_load(&emu_files.stopping) && !(emu.test_skip & EMU_FENCE_CLOSING);
 }
 
 static int serve(struct fault *q)
@@ -394,10 +395,10 @@ bool emu_file_cpu_fault(const struct uffd_msg *msg, uint8_t homes)
 	if (atomic_load(&emu_files.stopping))
 		return emu_files_cover(q.addr, q.addr + 1); /* served by what is mapped next */
 	do {
-		if (emu.test_widen) /* the last hmm_close() comes first */
+		if (emu.test_widen & EMU_FENCE_CLOSING) /* the last hmm_close() comes first */
 			os_sleep_ns(5000000);
 		err = serve(&q);
-		if (!q.file && emu.test_widen) /* and then it is mapped again */
+		if (!q.file && (emu.test_widen & EMU_FENCE_OLD)) /* and then it is mapped again */
 			os_sleep_ns(5000000);
 		if (!q.file)
 			return false;

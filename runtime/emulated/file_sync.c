@@ -63,7 +63,8 @@ static void work(struct job *j, bool helps)
 		bool unstable = false;
 		int err;
 
-		if (emu.test_widen) /* who helps is still at it when all else is done */
+		/* Who helps is still at it when all else is done. */
+		if (emu.test_widen & EMU_FENCE_HELPER)
 			os_sleep_ns(helps ? 20000000 : 1000000);
 		err = emu_file_write_block(fb, i, end, chunk, &unstable);
 		if (j->hurry && unstable)
@@ -127,7 +128,7 @@ static void unshare(struct job *j)
 	os_mutex_lock(&help.lock);
 	help.job = NULL;
 	os_mutex_unlock(&help.lock);
-	if (emu.test_skip & EMU_SKIP_HELPER_FENCE)
+	if (emu.test_skip & EMU_FENCE_HELPER)
 		return;
 	while ((n = __atomic_load_n(&help.helpers, __ATOMIC_ACQUIRE)))
 		os_futex_wait(&help.helpers, n, 0, false);

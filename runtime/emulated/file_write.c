@@ -40,7 +40,7 @@ int emu_pools_init(void)
 {
 	if (pool.base)
 		return 0;
-	if (emu.test_widen) /* others map a file for the first time, too */
+	if (emu.test_widen & EMU_FENCE_FIRST) /* others map a file for the first time, too */
 		os_sleep_ns(5000000);
 	pool.base = os_alloc((READ_CHUNKS + WRITE_CHUNKS) * CHUNK_BYTES);
 	pool.freed = (1u << (READ_CHUNKS + WRITE_CHUNKS)) - 1;
@@ -90,7 +90,7 @@ static int fence(struct emu_fblock *fb, unsigned int i, unsigned int end)
 {
 	uint8_t owner = fb->block->owner[i];
 
-	if (emu.test_skip & EMU_SKIP_WRITE_FENCE)
+	if (emu.test_skip & EMU_FENCE_WRITE)
 		return 0;
 	if (!owner)
 		return emu_file_protect(fb, i, end);

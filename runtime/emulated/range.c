@@ -104,7 +104,7 @@ static int try_out(struct hmm_block *b, struct emu_device *d, unsigned int i, un
 	 * caller runs again, and may have discarded already what would be put there now.
 	 */
 	if (!err && touch && touch->reads &&
-	    (!emu_events_held() || (emu.test_skip & EMU_SKIP_HELD_FENCE)))
+	    (!emu_events_held() || (emu.test_skip & EMU_FENCE_HELD)))
 		emu_share(b, d, i, end);
 	os_mutex_unlock(&b->lock);
 out:

@@ -53,7 +53,7 @@ static void work(void)
 		taker.result = -EAGAIN;
 		return;
 	}
-	if (emu.test_widen)
+	if (emu.test_widen & EMU_FENCES_TAKEN)
 		os_sleep_ns(1000000);
 	__atomic_store_n(&taker.go, 2, __ATOMIC_RELEASE);
 	if (taker.to)
@@ -61,7 +61,7 @@ static void work(void)
 					   taker.to);
 	else /* as MADV_DONTNEED, of mlocked memory, too */
 		taker.result = os_madvise(taker.start, taker.len, MADV_DONTNEED_LOCKED);
-	if (emu.test_widen) {
+	if (emu.test_widen & EMU_FENCES_TAKEN) {
 		uint64_t until = os_now_ns() + 300000;
 
 		while (os_now_ns() < until)
@@ -119,7 +119,7 @@ static void look_whether_told(void)
 static bool held_by_event(uint64_t since)
 {
 	/* Once its event is read it is runnable, and waits nowhere. */
-	if (taker.told && !(emu.test_skip & EMU_SKIP_ASLEEP_FENCE))
+	if (taker.told && !(emu.test_skip & EMU_FENCE_ASLEEP))
 		return waits_for("userfaultfd_", 12);
 	return os_now_ns() > since + 50000;
 }
@@ -193,7 +193,7 @@ static void give_back(const struct emu_taken *t, uintptr_t start, bool all)
 
 	while (!all && pages && !(t->map[pages - 1] & (OS_PAGEMAP_PRESENT | OS_PAGEMAP_SWAP)))
 		pages--;
-	if (pages && !(emu.test_skip & EMU_SKIP_BACK_FENCE))
+	if (pages && !(emu.test_skip & EMU_FENCE_BACK))
 		os_syscall5(SYS_mremap, t->at, pages * HMM_PAGE_BYTES, pages * HMM_PAGE_BYTES, TAKE,
 			    start);
 }
@@ -209,7 +209,7 @@ int emu_take(uintptr_t start, size_t len, struct emu_taken *t)
 	err = run(start, len, to);
 	t->at = (char *)to;
 	t->len = len;
-	if (emu.test_widen)
+	if (emu.test_widen & EMU_FENCES_TAKEN)
 		os_sleep_ns(1000000);
 	if (os_pagemap(to, len >> HMM_PAGE_SHIFT, t->map))
 		os_zero(t->map, sizeof(t->map)); /* nobody else's, as far as one can tell */

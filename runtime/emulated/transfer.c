@@ -293,7 +293,7 @@ static int run_home(struct hmm_block *b, struct emu_device *d, unsigned int i, u
 	if (punch) {
 		/* Device stores stop here, device loads when the frames go. */
 		emu_engine_track(b, d);
-		if (!(emu.test_skip & EMU_SKIP_DEVICE_FENCE))
+		if (!(emu.test_skip & EMU_FENCE_DEVICE))
 			punch = !uffd_protect(d->uffd, hmm_block_addr(b, i),
 					      (end - i) * HMM_PAGE_BYTES, true);
 	}

@@ -17,8 +17,8 @@
 #define PAGE 4096ul
 #define PAGES 64ul
 #define THREADS 4
-#define ROUNDS 80   /* the arena has room for some 128 pools of buffers */
-#define PATIENCE 20 /* s */
+#define ROUNDS 80    /* the arena has room for some 128 pools of buffers */
+#define PATIENCE 100 /* s */
 
 static pthread_barrier_t barrier;
 static struct hmm *h;

@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 		skipped = argv[2];
 		setenv("HMM_TEST_SKIP_FENCE", skipped, 1);
 	}
-	setenv("HMM_TEST_WIDEN", "1", 1);
+	setenv("HMM_TEST_WIDEN", "arrival,refused", 1);
 	CU_initialize_registry();
 	s = CU_add_suite(skipped ? "arrivals, a fence left out" : "arrivals", start, stop);
 	CU_add_test(s, "mremap() to where pages are taken", arrivals);

@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 	int failures;
 
 	skipped = argc > 1;
-	setenv("HMM_TEST_WIDEN", "1", 1);
+	setenv("HMM_TEST_WIDEN", "held,refused", 1);
 	if (skipped)
 		setenv("HMM_TEST_SKIP_FENCE", argv[1], 1);
 	page = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -92,7 +92,7 @@ int main(int argc, char **argv)
 	int status = 0;
 	pid_t child;
 
-	setenv("HMM_TEST_WIDEN", "1", 1);
+	setenv("HMM_TEST_WIDEN", "refused,held", 1);
 	if (argc > 1)
 		setenv("HMM_TEST_SKIP_FENCE", argv[1], 1);
 	child = fork();
