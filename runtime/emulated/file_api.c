@@ -65,8 +65,9 @@ static int open_file(struct emu_file *f, const struct map_args *a)
 {
 	bool write = a->prot & PROT_WRITE;
 
+	/* The flusher may be looking at it already. */
 	if (f->rfd < 0)
-		f->rfd = open_again(a->fd, false);
+		__atomic_store_n(&f->rfd, open_again(a->fd, false), __ATOMIC_RELAXED);
 	if (f->rfd >= 0 && write && f->wfd < 0)
 		f->wfd = open_again(a->fd, true);
 	return f->rfd < 0 ? f->rfd : write && f->wfd < 0 ? f->wfd : 0;

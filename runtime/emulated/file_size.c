@@ -86,7 +86,8 @@ static int look(struct emu_file *f)
 {
 	struct stat st = { 0 };
 	uint64_t before = atomic_load(&f->size), now;
-	int err = (int)os_syscall2(SYS_fstat, f->rfd, &st);
+	int fd = __atomic_load_n(&f->rfd, __ATOMIC_RELAXED); /* -1: it is about to be opened */
+	int err = (int)os_syscall2(SYS_fstat, fd, &st);
 
 	if (err)
 		return err;
