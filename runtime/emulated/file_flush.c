@@ -36,21 +36,18 @@ struct emu_file *emu_file_after(struct emu_file *last)
 	return f;
 }
 
-static bool is_mapped(const struct emu_fblock *fb, unsigned int i)
-{
-	struct emu_piece p = { 0 };
-
-	return emu_piece_next(fb, i, i + 1, &p);
-}
-
 /* True: a dirty page is left. Locking: mirror, block->lock. */
 static bool trim_block(struct emu_fblock *fb)
 {
 	struct hmm_block *b = fb->block;
+	struct hmm_bits mapped = { 0 };
+	struct emu_piece p = { 0 };
 	bool left = false;
 
+	while (emu_piece_next(fb, 0, HMM_BLOCK_PAGES, &p))
+		hmm_bits_set_range(&mapped, p.i, p.end);
 	for (unsigned int i = 0; i < HMM_BLOCK_PAGES; i++) {
-		if ((!b->owner[i] && !hmm_bits_test(&fb->present, i)) || is_mapped(fb, i))
+		if ((!b->owner[i] && !hmm_bits_test(&fb->present, i)) || hmm_bits_test(&mapped, i))
 			continue;
 		if (hmm_bits_test(&fb->dirty, i) && fb->file->wfd >= 0)
 			left = true;
